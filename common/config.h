@@ -1,0 +1,109 @@
+#pragma once
+
+#include "common/log.h"
+#include "common/os/socket.h"
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace serverd {
+
+using Milliseconds = std::chrono::milliseconds;
+
+/// [daemon]
+struct DaemonConfig {
+  std::string name = "main";  ///< instance: [A-Za-z0-9_.-]{1,64}, not beginning with a dot
+  log::Level log_level = log::Level::kInfo;
+  log::Target log_target = log::Target::kAuto;
+  std::string user = "stream-serverd";  ///< workers' user when started as root; "" keeps root
+  Milliseconds stop_timeout{5'000};     ///< 0 ms .. 1 h
+  Milliseconds drain_timeout{30'000};   ///< 0 ms .. 24 h
+  bool skip_bind_failures = false;      ///< on_bind_failure = "skip"
+
+  bool operator==(const DaemonConfig&) const = default;
+};
+
+/// [restart]: when a worker that died is started again.
+struct RestartConfig {
+  unsigned rate = 20;                      ///< restarts a second after readiness, 1 .. 1000
+  Milliseconds initial{100};               ///< first back-off, 1 ms .. 1 h
+  Milliseconds maximum{30'000};            ///< longest back-off, initial .. 24 h
+  unsigned quarantine_after = 5;           ///< deaths before readiness, 1 .. 1000
+  Milliseconds quarantine_window{60'000};  ///< within this time, 1 s .. 24 h
+  Milliseconds probe_interval{60'000};     ///< between probes in quarantine, 100 ms .. 24 h
+  Milliseconds healthy_after{60'000};      ///< up for so long: earlier deaths are forgotten
+  Milliseconds start_timeout{10'000};      ///< a worker not ready by then is ended, 100 ms .. 1 h
+
+  bool operator==(const RestartConfig&) const = default;
+};
+
+/// One item of `listen`: consecutive ports on one address, or sockets inherited under a name.
+struct ListenRange {
+  std::string host;              ///< numeric address without brackets; empty for inherited sockets
+  std::uint16_t first_port = 0;  ///< 1 .. 65535
+  std::uint16_t last_port = 0;   ///< first_port .. 65535
+  std::string inherited_name;    ///< "systemd:NAME"; empty for a range
+
+  bool operator==(const ListenRange&) const = default;
+};
+
+/// protocol = "stream"
+struct StreamConfig {
+  std::string output = "output";     ///< directory, created if missing
+  bool file_per_connection = false;  ///< files = "per-port" | "per-connection"
+
+  bool operator==(const StreamConfig&) const = default;
+};
+
+/// The protocol and its own keys; the alternative names the protocol.
+using ProtocolConfig = std::variant<StreamConfig>;
+
+/// One [[service]].
+struct ServiceConfig {
+  std::string name;  ///< [A-Za-z0-9_.-]{1,64}, unique
+  std::vector<ListenRange> listen;
+  unsigned max_connections = 4096;  ///< per port, 1 .. 1'000'000
+  Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days
+  ProtocolConfig protocol;
+
+  /// "stream" …
+  const char* protocol_name() const noexcept;
+  bool operator==(const ServiceConfig&) const = default;
+};
+
+struct Config {
+  DaemonConfig daemon;
+  RestartConfig restart;
+  std::vector<ServiceConfig> services;
+
+  bool operator==(const Config&) const = default;
+};
+
+/// Every complaint about a file, each "FILE:LINE:COLUMN: key: what is wrong (what would be right)".
+struct ConfigErrors {
+  std::vector<std::string> lines;
+};
+
+/// Who reads the text.
+enum class ConfigUse {
+  kDaemon,  ///< at least one service, each with `listen`
+  kWorker,  ///< `listen` is optional: a worker's sockets are handed to it
+};
+
+/// Reads TOML text (stream-serverd.toml(5)). Reports every error at once, never throws for bad
+/// input. `file` is only for the messages.
+std::variant<Config, ConfigErrors> parse_config(std::string_view text, const std::string& file,
+                                                ConfigUse use);
+
+/// Reads a file; one that cannot be read is a ConfigErrors with "FILE: why".
+std::variant<Config, ConfigErrors> read_config(const std::string& file, ConfigUse use);
+
+/// The settings one worker needs, as TOML that parse_config(…, kWorker) gives back unchanged: the
+/// log keys of [daemon] and the one service without `listen`. Equal settings give equal text.
+std::string worker_config_text(const Config& config, const ServiceConfig& service);
+
+}  // namespace serverd

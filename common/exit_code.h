@@ -1,0 +1,19 @@
+#pragma once
+
+namespace serverd {
+
+/// Exit codes of every program here, after sysexits.h(3head).
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitUsage = 64,         ///< wrong arguments
+  kExitBind = 69,          ///< a port could not be bound, or the instance is already running
+  kExitBug = 70,           ///< a bug of ours
+  kExitSystem = 71,        ///< a system call failed
+  kExitCannotCreate = 73,  ///< output cannot be created
+  kExitIo = 74,            ///< input or output failed on the way
+  kExitRestart = 75,       ///< a worker's: start me again
+  kExitPermission = 77,    ///< permission denied
+  kExitConfig = 78,        ///< configuration or hand-over is wrong; a worker's: never restart me
+};
+
+}  // namespace serverd
