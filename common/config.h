@@ -35,7 +35,8 @@ struct RestartConfig {
   unsigned quarantine_after = 5;           ///< deaths before readiness, 1 .. 1000
   Milliseconds quarantine_window{60'000};  ///< within this time, 1 s .. 24 h
   Milliseconds probe_interval{60'000};     ///< between probes in quarantine, 100 ms .. 24 h
-  Milliseconds healthy_after{60'000};      ///< up for so long: earlier deaths are forgotten
+  Milliseconds healthy_after{60'000};      ///< up for so long: earlier deaths are forgotten,
+                                           ///< 100 ms .. 24 h
   Milliseconds start_timeout{10'000};      ///< a worker not ready by then is ended, 100 ms .. 1 h
 
   bool operator==(const RestartConfig&) const = default;
@@ -43,7 +44,8 @@ struct RestartConfig {
 
 /// One item of `listen`: consecutive ports on one address, or sockets inherited under a name.
 struct ListenRange {
-  std::string host;              ///< numeric address without brackets; empty for inherited sockets
+  std::string host;              ///< numeric address in its usual spelling, without brackets;
+                                 ///< empty for inherited sockets
   std::uint16_t first_port = 0;  ///< 1 .. 65535
   std::uint16_t last_port = 0;   ///< first_port .. 65535
   std::string inherited_name;    ///< "systemd:NAME"; empty for a range
@@ -53,7 +55,7 @@ struct ListenRange {
 
 /// protocol = "stream"
 struct StreamConfig {
-  std::string output = "output";     ///< directory, created if missing
+  std::string output = "output";     ///< directory, created if missing; never empty
   bool file_per_connection = false;  ///< files = "per-port" | "per-connection"
 
   bool operator==(const StreamConfig&) const = default;
@@ -64,8 +66,8 @@ using ProtocolConfig = std::variant<StreamConfig>;
 
 /// One [[service]].
 struct ServiceConfig {
-  std::string name;  ///< [A-Za-z0-9_.-]{1,64}, unique
-  std::vector<ListenRange> listen;
+  std::string name;                 ///< as DaemonConfig::name, unique
+  std::vector<ListenRange> listen;  ///< "*:PORT" stands here as two: 0.0.0.0 and ::
   unsigned max_connections = 4096;  ///< per port, 1 .. 1'000'000
   Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days
   ProtocolConfig protocol;
@@ -83,7 +85,8 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
-/// Every complaint about a file, each "FILE:LINE:COLUMN: key: what is wrong (what would be right)".
+/// Every complaint about a file in the order of its places, each "FILE:LINE:COLUMN: key: what is
+/// wrong, and what would be right". Lines are safe for a terminal.
 struct ConfigErrors {
   std::vector<std::string> lines;
 };
@@ -91,19 +94,21 @@ struct ConfigErrors {
 /// Who reads the text.
 enum class ConfigUse {
   kDaemon,  ///< at least one service, each with `listen`
-  kWorker,  ///< `listen` is optional: a worker's sockets are handed to it
+  kWorker,  ///< one service, `listen` optional: a worker's sockets are handed to it
 };
 
-/// Reads TOML text (stream-serverd.toml(5)). Reports every error at once, never throws for bad
-/// input. `file` is only for the messages.
+/// Reads TOML text of at most 1 MiB (stream-serverd.toml(5)). Reports every error at once, except
+/// that a text that is not TOML has one; never throws for bad input. `file` is only for the
+/// messages.
 std::variant<Config, ConfigErrors> parse_config(std::string_view text, const std::string& file,
                                                 ConfigUse use);
 
-/// Reads a file; one that cannot be read is a ConfigErrors with "FILE: why".
+/// Reads a regular file; one that cannot be read, or is larger, is a ConfigErrors with "FILE: why".
 std::variant<Config, ConfigErrors> read_config(const std::string& file, ConfigUse use);
 
 /// The settings one worker needs, as TOML that parse_config(…, kWorker) gives back unchanged: the
-/// log keys of [daemon] and the one service without `listen`. Equal settings give equal text.
+/// log keys of [daemon] and the one service without `listen`. Equal settings give equal text and
+/// different ones different text. Strings must be UTF-8 without NUL, as parse_config's are.
 std::string worker_config_text(const Config& config, const ServiceConfig& service);
 
 }  // namespace serverd

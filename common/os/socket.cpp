@@ -18,6 +18,7 @@ std::optional<SocketAddress> SocketAddress::from_host(std::string_view host, std
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const std::string text(host);
+  if (text.find('\0') != std::string::npos) return std::nullopt;  // C would not see what follows
   // getaddrinfo also takes "1" or "0x7f.1" for an IPv4 address (inet_aton(3)); nobody means that.
   in_addr strict{};
   const bool looks_v4 = text.find(':') == std::string::npos;

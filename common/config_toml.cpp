@@ -1,0 +1,148 @@
+#include "common/config_toml.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace serverd {
+namespace {
+
+constexpr unsigned kMostNesting = 16;   ///< brackets within brackets
+constexpr unsigned kMostKeyParts = 16;  ///< a.b.c…
+
+/// Finds what would nest too deep before toml++ sees it: version 3.3 bounds the depth of values but
+/// not the parts of a dotted key, and its tables destroy each other by recursion, so that one long
+/// line of "a.a.a…" ends the process. Follows strings and comments as TOML does; where the text is
+/// not TOML the two may part ways, but there the parser stops.
+class DepthGuard final {
+ public:
+  explicit DepthGuard(std::string_view text) : text_(text) {}
+
+  std::optional<TomlSyntaxError> check() {
+    while (at_ < text_.size())
+      if (const char* what = step()) return TomlSyntaxError{place(), what};
+    return std::nullopt;
+  }
+
+ private:
+  const char* step() {
+    switch (text_[at_]) {
+      case '#':
+        at_ = std::min(text_.find('\n', at_), text_.size());
+        return nullptr;
+      case '"':
+      case '\'':
+        skip_string(text_[at_]);
+        return nullptr;
+      case '.':
+        if (++parts_ >= kMostKeyParts) return "a key of more than 16 parts";
+        break;
+      case '[':
+      case '{':
+        parts_ = 0;
+        if (++depth_ > kMostNesting) return "values nested more than 16 deep";
+        break;
+      case ']':
+      case '}':
+        if (depth_ > 0) --depth_;
+        break;
+      case '\n':
+      case ',':
+      case '=':
+        parts_ = 0;
+        break;
+      default:
+        break;
+    }
+    ++at_;
+    return nullptr;
+  }
+
+  void skip_string(char quote) {
+    const std::string triple(3, quote);
+    const bool multi_line = text_.substr(at_, 3) == triple;
+    at_ += multi_line ? 3 : 1;
+    while (at_ < text_.size()) {
+      if (quote == '"' && text_[at_] == '\\') {
+        at_ += 2;
+      } else if (multi_line && text_.substr(at_, 3) == triple) {
+        at_ += 3;
+        // Up to two more quotes belong to the string: """she said "so"""".
+        for (int more = 0; more < 2 && at_ < text_.size() && text_[at_] == quote; ++more) ++at_;
+        return;
+      } else if (!multi_line && (text_[at_] == quote || text_[at_] == '\n')) {
+        ++at_;
+        return;
+      } else {
+        ++at_;
+      }
+    }
+  }
+
+  TomlPlace place() const {
+    const std::string_view before = text_.substr(0, at_);
+    TomlPlace result;
+    result.line += static_cast<unsigned>(std::count(before.begin(), before.end(), '\n'));
+    const std::string_view line = before.substr(before.rfind('\n') + 1);
+    // Bytes 10xxxxxx go on with a character of UTF-8.
+    result.column += static_cast<unsigned>(
+        std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+    return result;
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+  unsigned parts_ = 0;
+  unsigned depth_ = 0;
+};
+
+TomlPlace place_of(const toml::source_region& region) {
+  return {std::max(region.begin.line, 1U), std::max(region.begin.column, 1U)};
+}
+
+TomlNode convert(const toml::node& node);
+
+TomlTable convert_table(const toml::table& table) {
+  TomlTable result;
+  for (const auto& [key, value] : table)
+    result.push_back({std::string(key.str()), place_of(key.source()), convert(value)});
+  return result;
+}
+
+TomlArray convert_array(const toml::array& array) {
+  TomlArray result;
+  for (const toml::node& element : array) result.push_back(convert(element));
+  return result;
+}
+
+/// Recursion is bounded by DepthGuard.
+TomlNode convert(const toml::node& node) {
+  TomlNode result{place_of(node.source()), TomlOther{"a date or time"}};
+  if (const auto* string = node.as_string())
+    result.value = string->get();
+  else if (const auto* integer = node.as_integer())
+    result.value = integer->get();
+  else if (const auto* real = node.as_floating_point())
+    result.value = real->get();
+  else if (const auto* boolean = node.as_boolean())
+    result.value = boolean->get();
+  else if (const auto* array = node.as_array())
+    result.value = convert_array(*array);
+  else if (const auto* table = node.as_table())
+    result.value = convert_table(*table);
+  return result;
+}
+
+}  // namespace
+
+std::variant<TomlNode, TomlSyntaxError> parse_toml(std::string_view text) {
+  if (auto too_deep = DepthGuard(text).check()) return *std::move(too_deep);
+  try {
+    return convert(toml::parse(text));
+  } catch (const toml::parse_error& error) {
+    return TomlSyntaxError{place_of(error.source()), std::string(error.description())};
+  }
+}
+
+}  // namespace serverd

@@ -1,0 +1,62 @@
+#include "common/config.h"
+#include "common/config_values.h"
+
+namespace serverd {
+namespace {
+
+/// A TOML basic string.
+std::string toml_string(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\')
+      result += fmt::format("\\{}", c);
+    else if ((c >= 0 && c < 0x20) || c == 0x7F)
+      result += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
+    else
+      result += c;
+  }
+  return result + '"';
+}
+
+void put(std::string& text, std::string_view key, std::string_view value) {
+  text += fmt::format("{} = {}\n", key, toml_string(value));
+}
+
+void put(std::string& text, std::string_view key, unsigned value) {
+  text += fmt::format("{} = {}\n", key, value);
+}
+
+void put(std::string& text, std::string_view key, Milliseconds value) {
+  put(text, key, format_duration(value));
+}
+
+/// A value that has no word of its own is the first: log::Target::kPrefixed is what "auto" became.
+template <typename Value, std::size_t kCount>
+void put(std::string& text, std::string_view key, Value value, const Words<Value, kCount>& words) {
+  std::string_view word = words.front().first;
+  for (const auto& [name, meaning] : words)
+    if (meaning == value) word = name;
+  put(text, key, word);
+}
+
+void put_protocol(std::string& text, const StreamConfig& stream) {
+  put(text, "output", stream.output);
+  put(text, "files", stream.file_per_connection, kStreamFiles);
+}
+
+}  // namespace
+
+std::string worker_config_text(const Config& config, const ServiceConfig& service) {
+  std::string text = "[daemon]\n";
+  put(text, "log_level", config.daemon.log_level, kLogLevels);
+  put(text, "log_target", config.daemon.log_target, kLogTargets);
+  text += "[[service]]\n";
+  put(text, "name", service.name);
+  put(text, "protocol", service.protocol_name());
+  put(text, "max_connections", service.max_connections);
+  put(text, "idle_timeout", service.idle_timeout);
+  std::visit([&](const auto& protocol) { put_protocol(text, protocol); }, service.protocol);
+  return text;
+}
+
+}  // namespace serverd

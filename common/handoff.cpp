@@ -1,0 +1,110 @@
+#include "common/handoff.h"
+
+#include "common/os/error.h"
+#include "common/os/memfd.h"
+#include "common/os/socket.h"
+
+#include <fmt/format.h>
+#include <systemd/sd-daemon.h>
+
+#include <cstring>
+#include <memory>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+namespace serverd {
+namespace {
+
+/// sd_listen_fds_with_names(3) allocates a null-terminated list of strings.
+struct FreeNames {
+  void operator()(char** names) const {
+    for (char** name = names; *name != nullptr; ++name) ::free(*name);
+    ::free(names);
+  }
+};
+
+void require_listener(const NamedFd& item) {
+  const bool listens = ::sd_is_socket(item.fd.get(), AF_INET, SOCK_STREAM, 1) > 0 ||
+                       ::sd_is_socket(item.fd.get(), AF_INET6, SOCK_STREAM, 1) > 0;
+  if (!listens)
+    throw HandoffError(
+        fmt::format("descriptor {} ({}): not a listening TCP socket", item.fd.get(), item.name));
+}
+
+void set_nonblocking(const NamedFd& item) {
+  const int flags = ::fcntl(item.fd.get(), F_GETFL);
+  check_call(::fcntl(item.fd.get(), F_SETFL, flags | O_NONBLOCK),
+             fmt::format("O_NONBLOCK on descriptor {} ({})", item.fd.get(), item.name));
+}
+
+void take_listener(Handoff& handoff, NamedFd& item) {
+  require_listener(item);
+  set_nonblocking(item);
+  handoff.listeners.push_back(std::move(item.fd));
+}
+
+void take_memfd(UniqueFd& place, NamedFd& item, int seals, const char* kind) {
+  if (place)
+    throw HandoffError(fmt::format("descriptor {}: '{}' given twice", item.fd.get(), item.name));
+  if (!has_seals(item.fd.get(), seals))
+    throw HandoffError(fmt::format("descriptor {} ({}): not {}", item.fd.get(), item.name, kind));
+  place = std::move(item.fd);
+}
+
+void require_listeners(const Handoff& handoff) {
+  if (handoff.listeners.empty())
+    throw HandoffError(
+        "no listening socket was handed over (LISTEN_FDS); start this program from stream-serverd, "
+        "systemd or systemd-socket-activate");
+  const std::uint16_t port = SocketAddress::local_of(handoff.listeners.front().get()).port();
+  for (const UniqueFd& fd : handoff.listeners)
+    if (const auto other = SocketAddress::local_of(fd.get()).port(); other != port)
+      throw HandoffError(
+          fmt::format("a worker serves one port, but was given ports {} and {}", port, other));
+}
+
+}  // namespace
+
+std::vector<NamedFd> receive_descriptors() {
+  char** raw_names = nullptr;
+  const int count = ::sd_listen_fds_with_names(1, &raw_names);
+  if (count < 0)
+    throw HandoffError(fmt::format(
+        "LISTEN_PID, LISTEN_FDS or LISTEN_FDNAMES is malformed, or a descriptor is not open: {}",
+        error_text(-count)));
+  const std::unique_ptr<char*, FreeNames> names(raw_names);
+  std::vector<NamedFd> descriptors;
+  for (int i = 0; i < count; ++i)
+    descriptors.push_back({names.get()[i], UniqueFd::adopt(SD_LISTEN_FDS_START + i)});
+  return descriptors;
+}
+
+Handoff Handoff::from_supervisor(std::vector<NamedFd> descriptors) {
+  Handoff handoff;
+  for (NamedFd& item : descriptors) {
+    if (item.name == handoff_name::kListen)
+      take_listener(handoff, item);
+    else if (item.name == handoff_name::kConfig)
+      take_memfd(handoff.config, item, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK,
+                 "a sealed memfd");
+    else if (item.name == handoff_name::kLedger)
+      take_memfd(handoff.ledger, item, F_SEAL_GROW | F_SEAL_SHRINK, "a memfd sealed in size");
+    else
+      throw HandoffError(fmt::format("descriptor {}: unknown name '{}'", item.fd.get(), item.name));
+  }
+  require_listeners(handoff);
+  if (!handoff.config) throw HandoffError("descriptor 'config' is missing");
+  if (!handoff.ledger) throw HandoffError("descriptor 'ledger' is missing");
+  return handoff;
+}
+
+Handoff Handoff::from_activation(std::vector<NamedFd> descriptors) {
+  Handoff handoff;
+  for (NamedFd& item : descriptors) take_listener(handoff, item);
+  require_listeners(handoff);
+  return handoff;
+}
+
+}  // namespace serverd

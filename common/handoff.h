@@ -1,0 +1,51 @@
+#pragma once
+
+#include "common/os/unique_fd.h"
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+/// The contract between a service manager and the process it starts, the same on both sides of the
+/// supervisor: descriptors from number 3 on, named by LISTEN_FDNAMES, meant for the process named
+/// by LISTEN_PID. See sd_listen_fds(3).
+namespace serverd {
+
+/// Names of the descriptors that a worker is given.
+namespace handoff_name {
+inline constexpr const char* kListen = "listen";  ///< a listening socket; one or more
+inline constexpr const char* kConfig = "config";  ///< sealed memfd with the worker's settings
+inline constexpr const char* kLedger = "ledger";  ///< memfd sealed against growing and shrinking
+}  // namespace handoff_name
+
+/// The hand-over is wrong: names the descriptor and what it should be.
+class HandoffError final : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct NamedFd {
+  std::string name;
+  UniqueFd fd;
+};
+
+/// Takes every descriptor that LISTEN_FDS announces to this process, with CLOEXEC set, and clears
+/// the variables. Nothing announced, or meant for another process: empty. Throws HandoffError for
+/// malformed variables and for descriptors that are not open.
+std::vector<NamedFd> receive_descriptors();
+
+/// What a worker works with.
+struct Handoff {
+  std::vector<UniqueFd> listeners;  ///< at least one
+  UniqueFd config;
+  UniqueFd ledger;
+
+  /// Sorts `descriptors` into their places. Throws HandoffError if one is unknown, doubled, wrong
+  /// in kind or missing.
+  static Handoff from_supervisor(std::vector<NamedFd> descriptors);
+  /// Without a supervisor: every descriptor must be a listening TCP socket, of any name.
+  static Handoff from_activation(std::vector<NamedFd> descriptors);
+};
+
+}  // namespace serverd

@@ -1,0 +1,29 @@
+#pragma once
+
+#include "common/os/unique_fd.h"
+
+#include <string>
+#include <string_view>
+
+namespace serverd {
+
+/// Reports to the service manager (systemd, or our supervisor) by the protocol of sd_notify(3):
+/// one datagram of KEY=VALUE lines to the socket named by NOTIFY_SOCKET.
+///
+/// Unlike sd_notify(3) it never blocks: a message that a full socket does not take is dropped, so
+/// that a manager which does not read cannot hang us.
+class Notifier final {
+ public:
+  /// Connects to NOTIFY_SOCKET and unsets it. Unset, or not reachable: a notifier that does
+  /// nothing.
+  static Notifier from_environment();
+
+  bool connected() const noexcept { return static_cast<bool>(socket_); }
+  /// False if the message was dropped.
+  bool send(std::string_view lines) const noexcept;
+
+ private:
+  UniqueFd socket_;
+};
+
+}  // namespace serverd

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace serverd {
+
+/// Text that is safe to show on a terminal, whoever wrote it: control characters, the marks that
+/// turn the direction of writing, and bytes that are not UTF-8 become \xNN or \uNNNN.
+std::string printable(std::string_view text);
+
+}  // namespace serverd

@@ -1,0 +1,114 @@
+#include "supervisor/worker_channel.h"
+
+#include "common/log.h"
+#include "common/os/error.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace serverd {
+namespace {
+
+constexpr int kMessagesPerTurn = 64;
+
+UniqueFd bind_datagram(const std::string& path, std::optional<uid_t> owner) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path)
+    throw_system_error(ENAMETOOLONG, "bind " + path + " (choose a shorter --runtime-dir)");
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  ::unlink(path.c_str());
+  UniqueFd fd = UniqueFd::adopt(check_call(
+      ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket for " + path));
+  const int on = 1;
+  check_call(::setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on),
+             "SO_PASSCRED on " + path);
+  check_call(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+             "bind " + path);
+  check_call(::chmod(path.c_str(), 0600), "chmod " + path);
+  if (owner) check_call(::chown(path.c_str(), *owner, static_cast<gid_t>(-1)), "chown " + path);
+  return fd;
+}
+
+std::optional<pid_t> sender_of(msghdr& header) {
+  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
+    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_CREDENTIALS) continue;
+    ucred credentials{};
+    std::memcpy(&credentials, CMSG_DATA(item), sizeof credentials);
+    return credentials.pid;
+  }
+  return std::nullopt;
+}
+
+/// Descriptors that somebody attached are ours now; we never asked for any.
+void close_descriptors(msghdr& header) {
+  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
+    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
+      ::close(fd);
+    }
+  }
+}
+
+}  // namespace
+
+WorkerChannel::WorkerChannel(Loop& loop, std::string path, std::optional<uid_t> owner,
+                             Message message)
+    : path_(std::move(path)),
+      fd_(bind_datagram(path_, owner)),
+      message_(std::move(message)),
+      watch_(loop, fd_.get(), POLLIN, [this](short) { receive(); }) {}
+
+WorkerChannel::~WorkerChannel() { ::unlink(path_.c_str()); }
+
+void WorkerChannel::receive() {
+  for (int i = 0; i < kMessagesPerTurn; ++i)
+    if (!receive_one()) return;
+}
+
+bool WorkerChannel::receive_one() {
+  char text[4096];
+  // Room for credentials and for a full load of descriptors, so that none is lost unseen.
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(253 * sizeof(int))];
+  iovec part{text, sizeof text};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  const ssize_t n = ::recvmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (n < 0) return errno == EINTR;
+  close_descriptors(header);
+  const auto sender = sender_of(header);
+  if (!sender || *sender != sender_ || sender_ == 0) {
+    log::warning("{}: message from process {} ignored, expected {}", path_, sender.value_or(0),
+                 sender_);
+    return true;
+  }
+  if ((header.msg_flags & MSG_TRUNC) != 0) {
+    log::warning("{}: message of more than {} bytes from process {} ignored", path_, sizeof text,
+                 *sender);
+    return true;
+  }
+  message_({text, static_cast<std::size_t>(n)});
+  return true;
+}
+
+bool has_line(std::string_view lines, std::string_view line) noexcept {
+  while (!lines.empty()) {
+    const std::size_t end = lines.find('\n');
+    if (lines.substr(0, end) == line) return true;
+    if (end == std::string_view::npos) return false;
+    lines.remove_prefix(end + 1);
+  }
+  return false;
+}
+
+}  // namespace serverd

@@ -1,0 +1,46 @@
+#pragma once
+
+#include "common/loop/loop.h"
+#include "common/os/unique_fd.h"
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <sys/types.h>
+
+namespace serverd {
+
+/// The notify socket of one generation of a worker: what NOTIFY_SOCKET names, see sd_notify(3).
+/// Only datagrams sent by the process that `expect` named are heard; everything else is dropped.
+class WorkerChannel final {
+ public:
+  using Message = std::function<void(std::string_view lines)>;
+
+  /// Binds the datagram socket `path` (removed first if it exists, and at destruction), for `owner`
+  /// if given. Throws std::system_error.
+  WorkerChannel(Loop& loop, std::string path, std::optional<uid_t> owner, Message message);
+  ~WorkerChannel();
+
+  /// "NOTIFY_SOCKET=…"
+  std::string variable() const { return "NOTIFY_SOCKET=" + path_; }
+  void expect(pid_t sender) noexcept { sender_ = sender; }
+  /// Takes in what has been sent, without waiting. For use before the sender's death is judged: a
+  /// worker that reported READY=1 and died at once was ready.
+  void receive();
+
+ private:
+  bool receive_one();
+
+  std::string path_;
+  UniqueFd fd_;
+  Message message_;
+  pid_t sender_ = 0;
+  Watch watch_;
+};
+
+/// True if a line of `lines` is exactly `line`.
+bool has_line(std::string_view lines, std::string_view line) noexcept;
+
+}  // namespace serverd

@@ -1,0 +1,71 @@
+#pragma once
+
+#include "common/ledger.h"
+#include "common/loop/loop.h"
+#include "common/os/unique_fd.h"
+#include "worker/intake.h"
+#include "worker/session.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <system_error>
+
+namespace serverd {
+
+class Connection;
+
+/// What a connection asks of its worker.
+class ConnectionHost {
+ public:
+  /// The connection is done; called once. The host lets go of it at the end of the turn.
+  virtual void on_finished(Connection& connection, ledger::Cause cause, std::error_code error) = 0;
+  /// Output does not take bytes: no connection should read until it does.
+  virtual void on_stalled(Connection& connection, std::error_code error) = 0;
+  /// Bytes were stored.
+  virtual void on_progress() = 0;
+
+ protected:
+  ~ConnectionHost() = default;
+};
+
+/// One TCP connection: its socket, its deadline, its place in the ledger. The only socket I/O.
+class Connection final {
+ public:
+  /// `slot` is already filled in. `idle_timeout` zero: none.
+  Connection(Loop& loop, ConnectionHost& host, Intake& intake, UniqueFd fd,
+             std::uint32_t slot_index, ledger::Slot& slot, std::unique_ptr<Session> session,
+             Clock::duration idle_timeout);
+
+  std::uint32_t slot_index() const noexcept { return slot_index_; }
+  ledger::Slot& slot() const noexcept { return slot_; }
+  Session& session() const noexcept { return *session_; }
+  bool finished() const noexcept { return finished_; }
+
+  void pause() noexcept;
+  void resume() noexcept;
+  /// Reads what has been received until now, then ends the connection.
+  void stop_after_received();
+
+ private:
+  void on_readable();
+  void on_idle();
+  void finish(ledger::Cause cause, std::error_code error = {});
+  bool stop_mark_reached() const noexcept;
+
+  Loop& loop_;
+  ConnectionHost& host_;
+  Intake& intake_;
+  UniqueFd fd_;
+  std::uint32_t slot_index_;
+  ledger::Slot& slot_;
+  std::unique_ptr<Session> session_;
+  Clock::duration idle_timeout_;
+  Clock::time_point last_heard_;
+  std::optional<std::uint64_t> stop_mark_;  ///< end when the slot's bytes get there
+  bool finished_ = false;
+  Timer idle_;
+  Watch watch_;
+};
+
+}  // namespace serverd

@@ -1,0 +1,208 @@
+#include "worker/instance.h"
+
+#include "common/exit_code.h"
+#include "common/log.h"
+#include "common/os/error.h"
+#include "common/os/socket.h"
+#include "worker/recover.h"
+#include "worker/services.h"
+
+#include <ctime>
+
+#include <unistd.h>
+
+namespace serverd {
+
+using ledger::Cause;
+using ledger::Slot;
+using ledger::SlotState;
+
+namespace {
+
+constexpr auto kOutputRetryDelay = std::chrono::milliseconds(500);
+
+std::uint64_t realtime_ns() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
+}  // namespace
+
+WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
+    : ledger_(handoff.ledger.get(), Mapping::Access::kReadWrite),
+      port_(SocketAddress::local_of(handoff.listeners.front().get()).port()),
+      idle_timeout_(config.idle_timeout),
+      intake_(ledger_),
+      service_(make_service(config, port_, ledger_)),
+      output_retry_(loop_, [this] { retry_output(); }),
+      signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGPIPE, SIGXFSZ},
+               [this](int signal) { on_signal(signal); }) {
+  ++ledger_.header().generation;
+  recover_connections();
+  collect_free_slots();
+  for (UniqueFd& fd : handoff.listeners)
+    listeners_.push_back(std::make_unique<Listener>(
+        loop_, std::move(fd), [this](UniqueFd accepted, const SocketAddress& peer) {
+          on_accepted(std::move(accepted), peer);
+        }));
+}
+
+WorkerInstance::~WorkerInstance() = default;
+
+int WorkerInstance::run() {
+  notifier_.send("READY=1\nSTATUS=serving");
+  loop_.run();
+  return kExitOk;
+}
+
+void WorkerInstance::recover_connections() {
+  Recovery recovery = recover(ledger_, *service_, {});
+  for (ResumedConnection& resumed : recovery.resumed)
+    add_connection(std::move(resumed.fd), resumed.slot_index, std::move(resumed.session));
+  if (recovery.lost > 0)
+    log::error("Port {}: {} connections were lost with the worker before", port_, recovery.lost);
+}
+
+void WorkerInstance::collect_free_slots() {
+  const auto slots = ledger_.slots();
+  for (std::size_t i = slots.size(); i-- > 0;)  // so that the lowest is taken first
+    if (slots[i].state == SlotState::kFree) free_slots_.push_back(static_cast<std::uint32_t>(i));
+}
+
+void WorkerInstance::on_signal(int signal) {
+  switch (signal) {
+    case SIGTERM:
+    case SIGINT:
+      return begin_stop();
+    case SIGQUIT:
+      return begin_drain();
+    case SIGUSR1:
+      return service_->rotate();
+    case SIGHUP:  // PR_SET_PDEATHSIG. Nothing is shut down, so that others may go on with it.
+      log::error("Port {}: the supervisor is gone, ending", port_);
+      return loop_.stop();
+    default:  // SIGPIPE, SIGXFSZ: the call says EPIPE or EFBIG
+      return;
+  }
+}
+
+void WorkerInstance::begin_drain() {
+  if (phase_ != Phase::kServing) return;
+  phase_ = Phase::kDraining;
+  stop_listening();
+  exit_if_done();
+}
+
+void WorkerInstance::begin_stop() {
+  if (phase_ == Phase::kStopping) return;
+  stop_listening();
+  phase_ = Phase::kStopping;
+  for (auto& [slot_index, connection] : connections_) connection->stop_after_received();
+  exit_if_done();
+}
+
+/// A client whose connection stands in the backlog believes that it is being served and may have
+/// sent everything; only what comes after this is refused.
+void WorkerInstance::stop_listening() {
+  for (const auto& listener : listeners_) listener->accept_backlog();
+  loop_.defer([this] { listeners_.clear(); });
+  for (const auto& listener : listeners_) listener->pause();
+}
+
+void WorkerInstance::exit_if_done() {
+  if (phase_ == Phase::kServing || !connections_.empty()) return;
+  notifier_.send("STOPPING=1");
+  loop_.stop();
+}
+
+std::uint32_t WorkerInstance::take_slot() {
+  const std::uint32_t index = free_slots_.back();
+  free_slots_.pop_back();
+  if (!free_slots_.empty()) return index;
+  if (!full_logged_)
+    log::warning("Port {}: all {} connections are in use, newcomers wait in the backlog", port_,
+                 ledger_.slots().size());
+  full_logged_ = true;
+  for (const auto& listener : listeners_) listener->pause();
+  return index;
+}
+
+void WorkerInstance::on_accepted(UniqueFd fd, const SocketAddress& peer) {
+  if (free_slots_.empty()) return;  // only at a stop, with a full table and a full backlog
+  const std::uint32_t index = take_slot();
+  Slot& slot = ledger_.slots()[index];
+  fill_slot(slot, fd.get(), peer);
+  log::info("New connection from {} on port {} (peer port {}, connection {})", peer.host(), port_,
+            peer.port(), slot.id.load());
+  add_connection(std::move(fd), index, service_->open(slot));
+}
+
+void WorkerInstance::fill_slot(Slot& slot, int fd, const SocketAddress& peer) {
+  slot.id = ledger_.header().next_connection_id++;
+  slot.descriptor = fd;
+  slot.cookie = socket_cookie(fd);
+  slot.peer = ledger::PeerAddress::from(peer);
+  slot.accepted_at = realtime_ns();
+  slot.last_byte_at = 0;
+  slot.bytes = 0;
+  slot.request = 0;
+  for (ledger::Word& word : slot.protocol) word = 0;
+  slot.file.state = ledger::FileState::kNone;
+  ++ledger_.counters().accepted;
+  slot.state.store(SlotState::kOpen, std::memory_order_release);
+}
+
+void WorkerInstance::add_connection(UniqueFd fd, std::uint32_t slot_index,
+                                    std::unique_ptr<Session> session) {
+  ConnectionHost& host = *this;
+  auto connection =
+      std::make_unique<Connection>(loop_, host, intake_, std::move(fd), slot_index,
+                                   ledger_.slots()[slot_index], std::move(session), idle_timeout_);
+  if (paused_) connection->pause();
+  connections_.emplace(slot_index, std::move(connection));
+}
+
+void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error_code error) {
+  const Slot& slot = connection.slot();
+  ledger_.count_close(cause);
+  log::info("Client disconnected from port {} ({}, connection {}, {} bytes, {}{}{})", port_,
+            slot.peer.to_address().to_string(), slot.id.load(), slot.bytes.load(),
+            ledger::cause_name(cause), error ? ": " : "", error ? error.message() : "");
+  loop_.defer([this, index = connection.slot_index()] {
+    connections_.erase(index);
+    ledger_.slots()[index].state.store(SlotState::kFree, std::memory_order_release);
+    free_slots_.push_back(index);
+    if (free_slots_.size() == 1)
+      for (const auto& listener : listeners_) listener->resume();
+    // Said again only after some room was made, not each time one leaves and one comes.
+    if (free_slots_.size() > ledger_.slots().size() / 16) full_logged_ = false;
+    exit_if_done();
+  });
+}
+
+void WorkerInstance::on_stalled(Connection& connection, std::error_code error) {
+  if (!stall_logged_) {
+    ++ledger_.counters().write_errors;
+    log::error("{}: {}; reading stops until it can be written again",
+               connection.session().sink().path(), error.message());
+    stall_logged_ = true;
+  }
+  paused_ = true;
+  for (auto& [slot_index, other] : connections_) other->pause();
+  output_retry_.arm_in(kOutputRetryDelay);
+}
+
+void WorkerInstance::retry_output() {
+  if (service_->retry()) return output_retry_.arm_in(kOutputRetryDelay);
+  paused_ = false;
+  for (auto& [slot_index, connection] : connections_) connection->resume();
+}
+
+void WorkerInstance::on_progress() {
+  if (!stall_logged_ || paused_) return;
+  stall_logged_ = false;
+  log::info("Port {}: output can be written again, reading goes on", port_);
+}
+
+}  // namespace serverd

@@ -1,0 +1,75 @@
+#pragma once
+
+#include "common/config.h"
+#include "common/handoff.h"
+#include "common/ledger.h"
+#include "common/loop/loop.h"
+#include "common/loop/signals.h"
+#include "common/notify.h"
+#include "worker/connection.h"
+#include "worker/intake.h"
+#include "worker/listener.h"
+#include "worker/session.h"
+
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+namespace serverd {
+
+/// One port's worker: owns its loop, listeners, connections and service.
+class WorkerInstance final : ConnectionHost {
+ public:
+  /// `handoff.ledger` must be set. Recovers what an earlier worker left. Throws std::system_error,
+  /// ledger::LedgerError.
+  WorkerInstance(Handoff handoff, const ServiceConfig& config);
+  ~WorkerInstance();
+
+  /// Reports readiness and serves until told to end. Returns the exit code.
+  int run();
+
+ private:
+  enum class Phase {
+    kServing,
+    kDraining,  ///< no more accepts; connections end by themselves
+    kStopping   ///< connections end when what they have received is stored
+  };
+
+  void on_signal(int signal);
+  void begin_drain();
+  void begin_stop();
+  void stop_listening();
+  void exit_if_done();
+
+  void on_accepted(UniqueFd fd, const SocketAddress& peer);
+  void add_connection(UniqueFd fd, std::uint32_t slot_index, std::unique_ptr<Session> session);
+  std::uint32_t take_slot();
+  void fill_slot(ledger::Slot& slot, int fd, const SocketAddress& peer);
+
+  void on_finished(Connection& connection, ledger::Cause cause, std::error_code error) override;
+  void on_stalled(Connection& connection, std::error_code error) override;
+  void on_progress() override;
+  void retry_output();
+
+  void collect_free_slots();
+  void recover_connections();
+
+  Loop loop_;
+  Notifier notifier_ = Notifier::from_environment();
+  ledger::Ledger ledger_;
+  std::uint16_t port_;
+  Milliseconds idle_timeout_;
+  Intake intake_;
+  std::unique_ptr<Service> service_;
+  std::vector<std::uint32_t> free_slots_;
+  std::unordered_map<std::uint32_t, std::unique_ptr<Connection>> connections_;  ///< by slot
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  Phase phase_ = Phase::kServing;
+  bool paused_ = false;  ///< output is failing, nothing is read
+  bool stall_logged_ = false;
+  bool full_logged_ = false;
+  Timer output_retry_;
+  Signals signals_;
+};
+
+}  // namespace serverd

@@ -1,0 +1,66 @@
+#pragma once
+
+#include "common/ledger.h"
+#include "worker/session.h"
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <system_error>
+
+namespace serverd {
+
+/// Moves received bytes from a socket to a file, each exactly once even if this process is killed
+/// between any two instructions: peek, note the intent, store, commit, discard, forget the intent.
+/// The successor repairs the one step that was in hand (recover.h).
+///
+/// One per worker, with one buffer for all connections.
+class Intake final {
+ public:
+  static constexpr std::size_t kChunkSize = std::size_t{1} << 20;
+
+  explicit Intake(ledger::Ledger& ledger, std::size_t chunk_size = kChunkSize);
+
+  enum class Outcome {
+    kMoved,    ///< `bytes` were stored and taken from the socket
+    kDrained,  ///< nothing to read now
+    kEof,      ///< the peer has finished, and everything is stored
+    kReset,    ///< the connection is broken (`error`), and everything that arrived is stored
+    kStalled,  ///< the sink does not take bytes (`error`); they stay in the socket
+  };
+  struct Result {
+    Outcome outcome;
+    std::size_t bytes = 0;
+    std::error_code error{};
+  };
+
+  /// One chunk of at most `limit` bytes from the non-blocking socket `fd`.
+  Result move_chunk(int fd, std::uint32_t slot_index, Session& session,
+                    std::size_t limit = kChunkSize) noexcept;
+
+  /// The steps of move_chunk, one by one.
+  struct Chunk {
+    std::uint32_t slot_index;
+    std::span<const std::byte> payload;
+    std::size_t protocol_bytes;
+    std::size_t consumed;  ///< known after `store`
+  };
+  Result peek(int fd, std::size_t limit) noexcept;
+  void note_intent(const Chunk& chunk, std::uint64_t file_offset) noexcept;
+  std::error_code store(Chunk& chunk, Sink& sink) noexcept;
+  void commit(const Chunk& chunk, Sink* sink) noexcept;
+  static bool discard(int fd, std::size_t bytes) noexcept;
+  void forget_intent() noexcept;
+
+ private:
+  ledger::Ledger& ledger_;
+  std::size_t chunk_size_;
+  std::unique_ptr<std::byte[]> buffer_;
+};
+
+/// Makes the counts in the ledger what the intent says: absolute values, so that doing it again
+/// after a crash changes nothing. `sink` is null for a chunk without payload.
+void apply_intent(ledger::Ledger& ledger, ledger::Slot& slot, Sink* sink) noexcept;
+
+}  // namespace serverd

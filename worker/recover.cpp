@@ -1,0 +1,90 @@
+#include "worker/recover.h"
+
+#include "common/log.h"
+#include "common/os/socket.h"
+#include "worker/intake.h"
+#include "worker/tcp_progress.h"
+
+#include <optional>
+#include <unordered_map>
+
+namespace serverd {
+namespace {
+
+using ledger::Cause;
+using ledger::IntentState;
+using ledger::SlotState;
+
+/// Undoes a torn write or finishes a complete one. Gives the slot whose socket may lag behind.
+std::optional<std::uint32_t> settle_intent(ledger::Ledger& ledger, Service& service) {
+  ledger::Intent& intent = ledger.intent();
+  const IntentState state = intent.state.load(std::memory_order_acquire);
+  if (state == IntentState::kNone || intent.slot >= ledger.slots().size()) return std::nullopt;
+  ledger::Slot& slot = ledger.slots()[intent.slot];
+  const std::unique_ptr<Session> session = service.resume(slot);
+  Sink* sink = intent.stored > 0 ? &session->sink() : nullptr;
+  if (state == IntentState::kWriting) {
+    if (sink != nullptr && sink->cut_to(intent.file_offset)) ++ledger.counters().torn_repaired;
+    return std::nullopt;
+  }
+  apply_intent(ledger, slot, sink);
+  ++ledger.counters().completed;
+  return intent.slot;
+}
+
+/// Takes from the socket what is already in the file, for the one connection that was in hand; any
+/// other must be in step.
+void bring_into_step(ledger::Ledger& ledger, const ledger::Slot& slot, int fd, bool in_hand) {
+  std::optional<std::uint64_t> taken = bytes_taken_from(fd);
+  if (in_hand && taken && *taken < slot.bytes) {
+    Intake::discard(fd, slot.bytes - *taken);
+    taken = bytes_taken_from(fd);
+  }
+  if (taken && *taken == slot.bytes) return;
+  ++ledger.counters().out_of_step;
+  log::error("connection {} from {} is out of step after recovery: {} bytes stored, {} taken",
+             slot.id.load(), slot.peer.to_address().to_string(), slot.bytes.load(),
+             taken ? std::to_string(*taken) : "an unknown number");
+}
+
+void give_up(ledger::Ledger& ledger, ledger::Slot& slot) {
+  ledger.count_close(Cause::kLost);
+  log::error("Connection {} from {} was lost with its worker, after {} bytes", slot.id.load(),
+             slot.peer.to_address().to_string(), slot.bytes.load());
+  slot.state.store(SlotState::kFree, std::memory_order_release);
+}
+
+}  // namespace
+
+Recovery recover(ledger::Ledger& ledger, Service& service, std::vector<UniqueFd> connections) {
+  const std::optional<std::uint32_t> in_hand = settle_intent(ledger, service);
+  std::unordered_map<std::uint64_t, UniqueFd> by_cookie;
+  for (UniqueFd& fd : connections) {
+    const std::uint64_t cookie = socket_cookie(fd.get());
+    by_cookie[cookie] = std::move(fd);
+  }
+
+  Recovery recovery;
+  for (std::uint32_t index = 0; index < ledger.slots().size(); ++index) {
+    ledger::Slot& slot = ledger.slots()[index];
+    const SlotState state = slot.state.load(std::memory_order_acquire);
+    if (state == SlotState::kFree) continue;
+    const auto found = by_cookie.find(slot.cookie);
+    if (found != by_cookie.end()) {
+      bring_into_step(ledger, slot, found->second.get(), in_hand == index);
+      slot.state.store(SlotState::kOpen, std::memory_order_release);
+      recovery.resumed.push_back({index, std::move(found->second), service.resume(slot)});
+      by_cookie.erase(found);
+    } else if (state == SlotState::kClosing) {
+      slot.state.store(SlotState::kFree, std::memory_order_release);
+    } else {
+      give_up(ledger, slot);
+      ++recovery.lost;
+    }
+  }
+  ledger.intent().state.store(IntentState::kNone, std::memory_order_release);
+  for (auto& [cookie, fd] : by_cookie) recovery.newcomers.push_back(std::move(fd));
+  return recovery;
+}
+
+}  // namespace serverd

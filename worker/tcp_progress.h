@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace serverd {
+
+/// How many bytes of its peer's stream have been taken out of the connected TCP socket `fd`: what
+/// the kernel received (tcpi_bytes_received, which counts a FIN as one) less what is still queued
+/// (SIOCINQ, which does not). See tcp(7). Empty if `fd` cannot be asked.
+std::optional<std::uint64_t> bytes_taken_from(int fd) noexcept;
+
+/// SIOCINQ: bytes waiting in the socket, 0 if it cannot be asked.
+std::uint64_t bytes_waiting_in(int fd) noexcept;
+
+}  // namespace serverd
