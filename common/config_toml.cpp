@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 namespace serverd {
 namespace {
@@ -11,13 +12,20 @@ namespace {
 constexpr unsigned kMostNesting = 16;   ///< brackets within brackets
 constexpr unsigned kMostKeyParts = 16;  ///< a.b.c…
 
-/// Finds what would nest too deep before toml++ sees it: version 3.3 bounds the depth of values but
-/// not the parts of a dotted key, and its tables destroy each other by recursion, so that one long
-/// line of "a.a.a…" ends the process. Follows strings and comments as TOML does; where the text is
-/// not TOML the two may part ways, but there the parser stops.
-class DepthGuard final {
+bool can_begin_key(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         c == '-' || c == '"' || c == '\'';
+}
+
+/// Finds what toml++ 3.3 must not see. It bounds the depth of values but not the parts of a dotted
+/// key, and its tables destroy each other by recursion, so that one long line of "a.a.a…" ends the
+/// process; it asserts that a table header goes on with a key; and it asks whether a character
+/// outside ASCII is white space by a function that is undefined for many, é for one. Follows
+/// strings and comments as TOML does; where the text is not TOML the two may part ways, but there
+/// the parser stops.
+class ParserGuard final {
  public:
-  explicit DepthGuard(std::string_view text) : text_(text) {}
+  explicit ParserGuard(std::string_view text) : text_(text) {}
 
   std::optional<TomlSyntaxError> check() {
     while (at_ < text_.size())
@@ -26,21 +34,28 @@ class DepthGuard final {
   }
 
  private:
+  /// Moves on by a character, a string or a comment; says what is wrong with it, if anything.
   const char* step() {
+    const bool begins_line = std::exchange(line_is_blank_, false);
     switch (text_[at_]) {
+      case ' ':
+      case '\t':
+        line_is_blank_ = begins_line;
+        break;
       case '#':
         at_ = std::min(text_.find('\n', at_), text_.size());
         return nullptr;
       case '"':
       case '\'':
-        skip_string(text_[at_]);
-        return nullptr;
+        return skip_string(text_[at_]);
       case '.':
         if (++parts_ >= kMostKeyParts) return "a key of more than 16 parts";
         break;
       case '[':
       case '{':
         parts_ = 0;
+        if (begins_line && depth_ == 0 && !is_header(text_.substr(at_)))
+          return "a table header is written [NAME] or [[NAME]]";
         if (++depth_ > kMostNesting) return "values nested more than 16 deep";
         break;
       case ']':
@@ -48,37 +63,54 @@ class DepthGuard final {
         if (depth_ > 0) --depth_;
         break;
       case '\n':
+        line_is_blank_ = true;
+        parts_ = 0;
+        break;
       case ',':
       case '=':
         parts_ = 0;
         break;
       default:
+        if (!is_ascii(at_)) return "a character outside ASCII stands in quotation marks only";
         break;
     }
     ++at_;
     return nullptr;
   }
 
-  void skip_string(char quote) {
+  /// Whether what begins with a bracket at the start of a line goes on with a key.
+  static bool is_header(std::string_view rest) {
+    rest.remove_prefix(rest.starts_with("[[") ? 2 : 1);
+    const auto key = rest.find_first_not_of(" \t");
+    return key != rest.npos && can_begin_key(rest[key]);
+  }
+
+  const char* skip_string(char quote) {
     const std::string triple(3, quote);
     const bool multi_line = text_.substr(at_, 3) == triple;
     at_ += multi_line ? 3 : 1;
     while (at_ < text_.size()) {
       if (quote == '"' && text_[at_] == '\\') {
+        const auto next = multi_line ? text_.find_first_not_of(" \t\r\n", at_ + 1) : at_ + 1;
+        if (multi_line && next < text_.size() && !is_ascii(next))
+          return "after \\ at the end of a line a character outside ASCII is written \\uXXXX";
         at_ += 2;
       } else if (multi_line && text_.substr(at_, 3) == triple) {
         at_ += 3;
         // Up to two more quotes belong to the string: """she said "so"""".
         for (int more = 0; more < 2 && at_ < text_.size() && text_[at_] == quote; ++more) ++at_;
-        return;
+        return nullptr;
       } else if (!multi_line && (text_[at_] == quote || text_[at_] == '\n')) {
         ++at_;
-        return;
+        return nullptr;
       } else {
         ++at_;
       }
     }
+    return nullptr;
   }
+
+  bool is_ascii(std::size_t at) const { return (text_[at] & 0x80) == 0; }
 
   TomlPlace place() const {
     const std::string_view before = text_.substr(0, at_);
@@ -93,6 +125,7 @@ class DepthGuard final {
 
   std::string_view text_;
   std::size_t at_ = 0;
+  bool line_is_blank_ = true;
   unsigned parts_ = 0;
   unsigned depth_ = 0;
 };
@@ -116,7 +149,7 @@ TomlArray convert_array(const toml::array& array) {
   return result;
 }
 
-/// Recursion is bounded by DepthGuard.
+/// Recursion is bounded by ParserGuard.
 TomlNode convert(const toml::node& node) {
   TomlNode result{place_of(node.source()), TomlOther{"a date or time"}};
   if (const auto* string = node.as_string())
@@ -137,7 +170,9 @@ TomlNode convert(const toml::node& node) {
 }  // namespace
 
 std::variant<TomlNode, TomlSyntaxError> parse_toml(std::string_view text) {
-  if (auto too_deep = DepthGuard(text).check()) return *std::move(too_deep);
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  if (auto error = ParserGuard(text).check()) return *std::move(error);
   try {
     return convert(toml::parse(text));
   } catch (const toml::parse_error& error) {

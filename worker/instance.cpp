@@ -78,6 +78,7 @@ void WorkerInstance::on_signal(int signal) {
     case SIGQUIT:
       return begin_drain();
     case SIGUSR1:
+      log::info("Port {} starts a new file with what comes next", port_);
       return service_->rotate();
     case SIGHUP:  // PR_SET_PDEATHSIG. Nothing is shut down, so that others may go on with it.
       log::error("Port {}: the supervisor is gone, ending", port_);
