@@ -62,6 +62,12 @@ void read_restart(TableReader& table, RestartConfig& restart) {
   table.read("probe_interval", restart.probe_interval, 100ms, 24h);
   table.read("healthy_after", restart.healthy_after, 100ms, 24h);
   table.read("start_timeout", restart.start_timeout, 100ms, 1h);
+  const TomlNode* watchdog = table.read("watchdog", restart.watchdog, 0ms, 1h);
+  if (watchdog != nullptr && restart.watchdog > 0ms && restart.watchdog < 100ms)
+    table.complain(*watchdog, "watchdog",
+                   fmt::format("{} is too short; write \"0s\" for none, or 100 ms to 1 h",
+                               format_duration(restart.watchdog)));
+  table.read("blame_after", restart.blame_after, 1, 1000);
   if (restart.maximum >= restart.initial) return;
   const std::string what =
       fmt::format("maximum {} is shorter than initial {}; write one that is not",

@@ -38,6 +38,10 @@ struct RestartConfig {
   Milliseconds healthy_after{60'000};      ///< up for so long: earlier deaths are forgotten,
                                            ///< 100 ms .. 24 h
   Milliseconds start_timeout{10'000};      ///< a worker not ready by then is ended, 100 ms .. 1 h
+  Milliseconds watchdog{30'000};           ///< a worker silent for so long has hung; 0: never, else
+                                           ///< 100 ms .. 1 h
+  unsigned blame_after = 3;                ///< deaths by its own fault until the connection in hand
+                                           ///< is reset, 1 .. 1000
 
   bool operator==(const RestartConfig&) const = default;
 };

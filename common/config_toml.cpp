@@ -19,10 +19,11 @@ bool can_begin_key(char c) {
 
 /// Finds what toml++ 3.3 must not see. It bounds the depth of values but not the parts of a dotted
 /// key, and its tables destroy each other by recursion, so that one long line of "a.a.a…" ends the
-/// process; it asserts that a table header goes on with a key; and it asks whether a character
-/// outside ASCII is white space by a function that is undefined for many, é for one. Follows
-/// strings and comments as TOML does; where the text is not TOML the two may part ways, but there
-/// the parser stops.
+/// process. It asserts (or worse, takes for granted) that a table header goes on with a key and
+/// that '}' never stands where an array wants a value. And outside strings, and where a string
+/// stands within a number, it asks whether a character is white space by a function that is
+/// undefined for many outside ASCII. Follows strings and comments as TOML does; where the text is
+/// not TOML the two may part ways, but there the parser stops.
 class ParserGuard final {
  public:
   explicit ParserGuard(std::string_view text) : text_(text) {}
@@ -47,6 +48,7 @@ class ParserGuard final {
         return nullptr;
       case '"':
       case '\'':
+        if (!string_can_begin()) return "a quotation mark where no string can begin";
         return skip_string(text_[at_]);
       case '.':
         if (++parts_ >= kMostKeyParts) return "a key of more than 16 parts";
@@ -54,20 +56,30 @@ class ParserGuard final {
       case '[':
       case '{':
         parts_ = 0;
-        if (begins_line && depth_ == 0 && !is_header(text_.substr(at_)))
+        if (begins_line && open_.empty() && !is_header(text_.substr(at_)))
           return "a table header is written [NAME] or [[NAME]]";
-        if (++depth_ > kMostNesting) return "values nested more than 16 deep";
+        if (open_.size() == kMostNesting) return "values nested more than 16 deep";
+        in_value_ = in_value_ && text_[at_] == '[';
+        open_ += text_[at_];
         break;
       case ']':
       case '}':
-        if (depth_ > 0) --depth_;
+        if (!open_.empty() && open_.back() != (text_[at_] == ']' ? '[' : '{'))
+          return text_[at_] == ']' ? "']' where '}' is due" : "'}' where ']' is due";
+        if (!open_.empty()) open_.pop_back();
+        in_value_ = true;
         break;
       case '\n':
         line_is_blank_ = true;
+        in_value_ = in_value_ && !open_.empty();
         parts_ = 0;
         break;
       case ',':
+        in_value_ = open_.ends_with('[');
+        parts_ = 0;
+        break;
       case '=':
+        in_value_ = true;
         parts_ = 0;
         break;
       default:
@@ -83,6 +95,12 @@ class ParserGuard final {
     rest.remove_prefix(rest.starts_with("[[") ? 2 : 1);
     const auto key = rest.find_first_not_of(" \t");
     return key != rest.npos && can_begin_key(rest[key]);
+  }
+
+  bool string_can_begin() const {
+    const char before = at_ == 0 ? '\n' : text_[at_ - 1];
+    return std::string_view(" \t\n=,[{").find(before) != std::string_view::npos ||
+           (before == '.' && !in_value_);
   }
 
   const char* skip_string(char quote) {
@@ -126,8 +144,9 @@ class ParserGuard final {
   std::string_view text_;
   std::size_t at_ = 0;
   bool line_is_blank_ = true;
+  bool in_value_ = false;
   unsigned parts_ = 0;
-  unsigned depth_ = 0;
+  std::string open_;  ///< the brackets that are not closed
 };
 
 TomlPlace place_of(const toml::source_region& region) {

@@ -53,6 +53,24 @@ void take_memfd(UniqueFd& place, NamedFd& item, int seals, const char* kind) {
   place = std::move(item.fd);
 }
 
+void require_parcel(const NamedFd& item) {
+  if (::sd_is_socket(item.fd.get(), AF_UNIX, SOCK_SEQPACKET, 0) <= 0)
+    throw HandoffError(
+        fmt::format("descriptor {} ({}): not a connected UNIX socket", item.fd.get(), item.name));
+}
+
+void take_parcel(Handoff& handoff, NamedFd& item) {
+  require_parcel(item);
+  handoff.parcels.push_back(std::move(item.fd));
+}
+
+void take_parcel_out(Handoff& handoff, NamedFd& item) {
+  if (handoff.parcel_out)
+    throw HandoffError(fmt::format("descriptor {}: '{}' given twice", item.fd.get(), item.name));
+  require_parcel(item);
+  handoff.parcel_out = std::move(item.fd);
+}
+
 void require_listeners(const Handoff& handoff) {
   if (handoff.listeners.empty())
     throw HandoffError(
@@ -91,12 +109,17 @@ Handoff Handoff::from_supervisor(std::vector<NamedFd> descriptors) {
                  "a sealed memfd");
     else if (item.name == handoff_name::kLedger)
       take_memfd(handoff.ledger, item, F_SEAL_GROW | F_SEAL_SHRINK, "a memfd sealed in size");
+    else if (item.name == handoff_name::kParcel)
+      take_parcel(handoff, item);
+    else if (item.name == handoff_name::kParcelOut)
+      take_parcel_out(handoff, item);
     else
       throw HandoffError(fmt::format("descriptor {}: unknown name '{}'", item.fd.get(), item.name));
   }
   require_listeners(handoff);
   if (!handoff.config) throw HandoffError("descriptor 'config' is missing");
   if (!handoff.ledger) throw HandoffError("descriptor 'ledger' is missing");
+  if (!handoff.parcel_out) throw HandoffError("descriptor 'parcel-out' is missing");
   return handoff;
 }
 

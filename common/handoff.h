@@ -17,7 +17,13 @@ namespace handoff_name {
 inline constexpr const char* kListen = "listen";  ///< a listening socket; one or more
 inline constexpr const char* kConfig = "config";  ///< sealed memfd with the worker's settings
 inline constexpr const char* kLedger = "ledger";  ///< memfd sealed against growing and shrinking
+inline constexpr const char* kParcel = "parcel";  ///< connections of workers before; any number
+inline constexpr const char* kParcelOut = "parcel-out";  ///< where the keeper parks connections
 }  // namespace handoff_name
+
+/// Set for a worker whose predecessor died by its own fault (SIGSEGV and the like): after how many
+/// such deaths in a row, with the same bytes in hand, their connection is to be reset.
+inline constexpr const char* kBlameVariable = "STREAM_WORKER_BLAME_AFTER";
 
 /// The hand-over is wrong: names the descriptor and what it should be.
 class HandoffError final : public std::runtime_error {
@@ -40,6 +46,8 @@ struct Handoff {
   std::vector<UniqueFd> listeners;  ///< at least one
   UniqueFd config;
   UniqueFd ledger;
+  std::vector<UniqueFd> parcels;
+  UniqueFd parcel_out;  ///< empty without a supervisor
 
   /// Sorts `descriptors` into their places. Throws HandoffError if one is unknown, doubled, wrong
   /// in kind or missing.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <vector>
 
 #include <netinet/in.h>
 
@@ -26,7 +27,7 @@ std::uint64_t realtime_ns() {
 
 const char* cause_name(Cause cause) noexcept {
   constexpr std::array<const char*, static_cast<std::size_t>(Cause::kCount)> kNames = {
-      "eof", "reset", "idle", "stopped", "error", "lost"};
+      "eof", "reset", "idle", "stopped", "error", "blamed", "lost"};
   return cause < Cause::kCount ? kNames[static_cast<std::size_t>(cause)] : "?";
 }
 
@@ -92,6 +93,26 @@ UniqueFd create(std::uint16_t port, std::string_view protocol, std::uint32_t slo
   header.started_at = realtime_ns();
   header.next_connection_id = 1;
   return fd;
+}
+
+UniqueFd resized_copy(int fd, std::uint32_t slot_count) {
+  const Ledger from(fd, Mapping::Access::kReadWrite);
+  std::vector<std::uint32_t> used;
+  for (std::uint32_t i = 0; i < from.slots().size(); ++i)
+    if (from.slots()[i].state != SlotState::kFree) used.push_back(i);
+  const auto count = std::max(slot_count, static_cast<std::uint32_t>(used.size()));
+  const std::uint32_t old_intent_slot = from.intent().slot;
+
+  UniqueFd copy = create(static_cast<std::uint16_t>(from.header().port), "", count);
+  const Ledger to(copy.get(), Mapping::Access::kReadWrite);
+  // Plain memory on both sides: nobody else looks at either now.
+  std::memcpy(static_cast<void*>(&to.header()), &from.header(), sizeof(Layout));
+  to.header().slot_count = count;
+  for (std::uint32_t i = 0; i < used.size(); ++i) {
+    std::memcpy(static_cast<void*>(&to.slots()[i]), &from.slots()[used[i]], sizeof(Slot));
+    if (used[i] == old_intent_slot) to.intent().slot = i;
+  }
+  return copy;
 }
 
 Ledger::Ledger(int fd, Mapping::Access access) : mapping_(fd, access) {

@@ -36,6 +36,7 @@ enum class Cause : std::uint32_t {
   kIdle,     ///< idle_timeout
   kStopped,  ///< the daemon was stopped or drained
   kError,    ///< an error of our own, said in the log
+  kBlamed,   ///< what it sent has ended workers
   kLost,     ///< it died with a worker
   kCount
 };
@@ -74,6 +75,15 @@ struct Intent {
   std::uint64_t file_offset;        ///< the file's committed length before this chunk
   std::uint64_t stored;             ///< bytes the chunk adds to the file
   std::uint64_t port_offset;        ///< counters().bytes before this chunk
+};
+
+/// Which connection's bytes are being interpreted, and whose have ended workers before.
+struct Blame {
+  Word cookie_in_hand;  ///< 0: none
+  Word offset_in_hand;
+  Word blamed_cookie;
+  Word blamed_offset;
+  Word deaths;  ///< in a row, by the worker's own fault, with these bytes in hand
 };
 
 enum class SlotState : std::uint32_t {
@@ -135,6 +145,7 @@ struct Layout {
   Counters counters;
   alignas(64) FileRecord output;  ///< the port's shared file
   alignas(64) Intent intent;
+  alignas(64) Blame blame;
 };
 
 /// The descriptor is no ledger of ours, or of another layout version.
@@ -145,6 +156,10 @@ class LedgerError final : public std::runtime_error {
 
 /// A new, empty ledger: memfd sealed in size. Throws std::system_error.
 UniqueFd create(std::uint16_t port, std::string_view protocol, std::uint32_t slot_count);
+
+/// A copy of the ledger `fd` with room for `slot_count` slots, or for those in use if they are
+/// more; for when nothing writes to it. Throws LedgerError, std::system_error.
+UniqueFd resized_copy(int fd, std::uint32_t slot_count);
 
 /// A mapped ledger. What it holds was written by a worker: readers in other processes check every
 /// index against `slots().size()`, which comes from the memfd's sealed size.
@@ -158,6 +173,7 @@ class Ledger final {
   Counters& counters() const noexcept { return layout().counters; }
   FileRecord& output() const noexcept { return layout().output; }
   Intent& intent() const noexcept { return layout().intent; }
+  Blame& blame() const noexcept { return layout().blame; }
   std::span<Slot> slots() const noexcept;
 
   void count_close(Cause cause) const noexcept {

@@ -60,6 +60,7 @@ std::string line(Level level, std::string_view text) {
                            ? fmt::format("<{}>{}", names.priority, text)
                            : fmt::format("{} {}: {}", timestamp(), names.label, text);
   std::replace(result.begin(), result.end(), '\n', ' ');
+  std::replace(result.begin(), result.end(), '\r', ' ');
   result += '\n';
   return result;
 }

@@ -3,13 +3,16 @@
 #include "common/log.h"
 #include "common/os/error.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 namespace serverd {
 
@@ -44,6 +47,32 @@ Notifier Notifier::from_environment() {
 bool Notifier::send(std::string_view lines) const noexcept {
   return socket_ && ::send(socket_.get(), lines.data(), lines.size(),
                            MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(lines.size());
+}
+
+namespace {
+
+/// The value of a variable that must be a positive number; 0 if it is not. Unsets it.
+std::uint64_t take_number(const char* name) {
+  const char* variable = std::getenv(name);
+  if (variable == nullptr) return 0;
+  const std::string_view text = variable;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool good = error == std::errc() && end == text.data() + text.size() && value > 0;
+  if (!good) log::warning("{}={}: not a positive number", name, text);
+  ::unsetenv(name);
+  return good ? value : 0;
+}
+
+}  // namespace
+
+std::chrono::microseconds take_watchdog_interval() {
+  const bool addressed = std::getenv("WATCHDOG_PID") != nullptr;
+  const std::uint64_t pid = take_number("WATCHDOG_PID");
+  const std::uint64_t interval = take_number("WATCHDOG_USEC");
+  if (addressed && pid != static_cast<std::uint64_t>(::getpid())) return {};
+  constexpr std::uint64_t kDay = 86'400'000'000U;
+  return std::chrono::microseconds(std::min(interval, kDay));
 }
 
 }  // namespace serverd

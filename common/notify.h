@@ -2,6 +2,7 @@
 
 #include "common/os/unique_fd.h"
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -25,5 +26,10 @@ class Notifier final {
  private:
   UniqueFd socket_;
 };
+
+/// WATCHDOG_USEC: within what time the service manager expects WATCHDOG=1, see
+/// sd_watchdog_enabled(3). Zero if it expects none, or expects it of another process. Unsets the
+/// variables.
+std::chrono::microseconds take_watchdog_interval();
 
 }  // namespace serverd

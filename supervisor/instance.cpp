@@ -57,24 +57,6 @@ std::string joined(const std::vector<std::string>& lines) {
   return text;
 }
 
-/// Every service's sockets, bound before anything is started. All failures are said in one run.
-std::vector<BindResult> bind_all(const Config& config, std::vector<NamedFd> inherited) {
-  std::vector<BindResult> bound;
-  std::vector<std::string> failures;
-  std::size_t ports = 0;
-  for (const ServiceConfig& service : config.services) {
-    bound.push_back(bind_listeners(service, inherited));
-    ports += bound.back().ports.size();
-    failures.insert(failures.end(), bound.back().failures.begin(), bound.back().failures.end());
-  }
-  for (const NamedFd& item : inherited)
-    if (item.fd) log::warning("Inherited socket '{}' is not used by any service", item.name);
-  if (!failures.empty() && (!config.daemon.skip_bind_failures || ports == 0))
-    throw StartFailure(kExitBind, joined(failures));
-  for (const std::string& failure : failures) log::error("{}; going on without", failure);
-  return bound;
-}
-
 }  // namespace
 
 std::vector<NamedFd> take_inherited() {
@@ -87,42 +69,107 @@ std::vector<NamedFd> take_inherited() {
   return inherited;
 }
 
-Instance::Instance(const Config& config, const std::string& runtime_root,
+Instance::Instance(const Config& config, ConfigSource source, const std::string& runtime_root,
                    std::vector<NamedFd> inherited)
-    : user_(worker_user(config.daemon.user)),
+    : source_(std::move(source)),
+      daemon_(config.daemon),
+      inherited_(std::move(inherited)),
+      user_(worker_user(config.daemon.user)),
       worker_executable_(open_worker_executable()),
       runtime_dir_(runtime_root, config.daemon.name,
                    user_ ? std::optional(user_->uid) : std::nullopt),
       environment_{loop_, worker_executable_.get(), user_, runtime_dir_.path(),
                    [this] { on_port_changed(); }},
       give_up_(loop_, [this] { loop_.stop(); }),
-      signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGCHLD, SIGPIPE},
+      signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGCHLD, SIGPIPE},
                [this](int signal) { on_signal(signal); }) {
   raise_descriptor_limit();
-  // Orphaned grandchildren come to us instead of staying behind.
+  // Keepers whose workers died, and other orphans, come to us instead of staying behind.
   check_call(::prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
-  std::vector<BindResult> bound = bind_all(config, std::move(inherited));
-  for (const ServiceConfig& service : config.services) prepare_output(service, user_);
-  for (std::size_t i = 0; i < config.services.size(); ++i)
-    add_ports(config, config.services[i], std::move(bound[i]));
+  Plan plan = make_plan(config);
+  announce(plan);
+  carry_out(std::move(plan));
 }
 
 Instance::~Instance() = default;
 
-void Instance::add_ports(const Config& config, const ServiceConfig& service, BindResult bound) {
-  if (bound.ports.empty()) return;
-  log::info("Starting server with {} port{} starting from {} (service {}, {})", bound.ports.size(),
-            bound.ports.size() == 1 ? "" : "s", bound.ports.front().port, service.name,
-            service.protocol_name());
-  for (PortListeners& listeners : bound.ports) {
-    for (const UniqueFd& fd : listeners.fds)
-      log::info("Listening on {}", SocketAddress::local_of(fd.get()).to_string());
-    ports_.push_back(std::make_unique<Port>(environment_, config, service, std::move(listeners)));
+/// All failures are said in one run.
+Instance::Plan Instance::make_plan(const Config& config) {
+  Plan plan;
+  std::vector<std::string> failures;
+  for (const ServiceConfig& service : config.services) {
+    BindResult bound = bind_listeners(service, inherited_, [this](const SocketAddress& address) {
+      return have_listener(address);
+    });
+    failures.insert(failures.end(), bound.failures.begin(), bound.failures.end());
+    const PortSettings settings = PortSettings::from(config, service);
+    for (PortListeners& listeners : bound.ports)
+      plan.ports.push_back({settings, std::move(listeners)});
+  }
+  if (!failures.empty() && (!config.daemon.skip_bind_failures || plan.ports.empty()))
+    throw StartFailure(kExitBind, joined(failures));
+  for (const std::string& failure : failures) log::error("{}; going on without", failure);
+  for (const ServiceConfig& service : config.services) prepare_output(service, user_);
+  return plan;
+}
+
+UniqueFd Instance::have_listener(const SocketAddress& address) const {
+  for (const auto& port : ports_)
+    for (const UniqueFd& fd : port->listeners().fds)
+      if (SocketAddress::local_of(fd.get()) == address) return duplicate(fd.get());
+  return {};
+}
+
+void Instance::announce(const Plan& plan) const {
+  if (plan.ports.empty()) return;
+  log::info("Starting server with {} port{} starting from {}", plan.ports.size(),
+            plan.ports.size() == 1 ? "" : "s", plan.ports.front().listeners.port);
+  for (const NamedFd& item : inherited_) {
+    const std::uint64_t cookie = socket_cookie(item.fd.get());
+    const bool used =
+        std::any_of(plan.ports.begin(), plan.ports.end(), [&](const Plan::Item& planned) {
+          return std::any_of(planned.listeners.fds.begin(), planned.listeners.fds.end(),
+                             [&](const UniqueFd& fd) { return socket_cookie(fd.get()) == cookie; });
+        });
+    if (!used) log::warning("Inherited socket '{}' is not used by any service", item.name);
   }
 }
 
+void Instance::carry_out(Plan plan) {
+  for (const auto& port : ports_) {
+    const bool wanted =
+        std::any_of(plan.ports.begin(), plan.ports.end(),
+                    [&](const Plan::Item& item) { return item.listeners.port == port->number(); });
+    if (wanted || port->retired()) continue;
+    log::info("Port {} is no longer configured: it accepts nothing more and drains",
+              port->number());
+    port->retire();
+  }
+  for (Plan::Item& item : plan.ports) {
+    Port* port = find_port(item.listeners.port);
+    if (port != nullptr) {
+      if (port->configure(std::move(item.settings), std::move(item.listeners)))
+        log::info("Port {} takes new settings", port->number());
+      continue;
+    }
+    for (const UniqueFd& fd : item.listeners.fds)
+      log::info("Listening on {}", SocketAddress::local_of(fd.get()).to_string());
+    ports_.push_back(
+        std::make_unique<Port>(environment_, std::move(item.settings), std::move(item.listeners)));
+    ports_.back()->want_up();
+  }
+}
+
+/// A port that is draining because it was removed has nothing to do with one of the same number
+/// that is configured now.
+Port* Instance::find_port(std::uint16_t number) noexcept {
+  const auto found = std::find_if(ports_.begin(), ports_.end(), [&](const auto& port) {
+    return port->number() == number && !port->retired();
+  });
+  return found == ports_.end() ? nullptr : found->get();
+}
+
 int Instance::run() {
-  for (const auto& port : ports_) port->want_up();
   loop_.run();
   log::info("Server stopped.");
   return kExitOk;
@@ -136,6 +183,8 @@ void Instance::on_signal(int signal) {
       log::info("Received signal {}, output goes on in new files", signal);
       for (const auto& port : ports_) port->rotate();
       return;
+    case SIGHUP:
+      return reload();
     case SIGTERM:
     case SIGINT:
       log::info("Received signal {}, initiating shutdown...", signal);
@@ -146,6 +195,34 @@ void Instance::on_signal(int signal) {
     default:  // SIGPIPE: write(2) says EPIPE
       return;
   }
+}
+
+/// Nothing is touched until the whole new configuration is known to be good and bound.
+void Instance::reload() {
+  log::info("Received signal {}, reloading the configuration", SIGHUP);
+  if (draining_) return log::warning("Reload refused: shutting down");
+  const auto refuse = [](const std::string& why) {
+    log::error("{}", why);
+    log::error("Reload refused: everything goes on as before");
+  };
+  const auto parsed = source_();
+  if (const auto* errors = std::get_if<ConfigErrors>(&parsed)) {
+    for (const std::string& line : errors->lines) log::error("{}", line);
+    return log::error("Reload refused: everything goes on as before");
+  }
+  const Config& config = std::get<Config>(parsed);
+  if (config.daemon.name != daemon_.name || config.daemon.user != daemon_.user)
+    return refuse("daemon.name and daemon.user can only be changed by a restart");
+  try {
+    carry_out(make_plan(config));
+  } catch (const StartFailure& failure) {
+    return refuse(failure.what());
+  } catch (const std::system_error& error) {
+    return refuse(error.what());
+  }
+  daemon_ = config.daemon;
+  log::configure(daemon_.log_level, daemon_.log_target);
+  log::info("Reloaded");
 }
 
 void Instance::stop(StopMode mode) {
@@ -187,29 +264,37 @@ void Instance::on_port_changed() {
   if (std::exchange(report_due_, true)) return;
   loop_.defer([this] {
     report_due_ = false;
+    settle_ports();
+  });
+}
+
+void Instance::settle_ports() {
+  std::erase_if(ports_, [](const auto& port) {
+    return port->retired() && port->state() == PoolState::kDown;
+  });
+  if (!draining_)
     report_status();
+  else if (count({PoolState::kDown}) == static_cast<std::ptrdiff_t>(ports_.size()))
+    loop_.stop();
+}
+
+std::ptrdiff_t Instance::count(std::initializer_list<PoolState> states) const {
+  return std::count_if(ports_.begin(), ports_.end(), [&](const auto& port) {
+    return std::find(states.begin(), states.end(), port->state()) != states.end();
   });
 }
 
 void Instance::report_status() {
-  const auto count = [this](auto... states) {
-    return std::count_if(ports_.begin(), ports_.end(),
-                         [=](const auto& port) { return (... || (port->state() == states)); });
-  };
   const auto total = static_cast<std::ptrdiff_t>(ports_.size());
-  if (draining_) {
-    if (count(PoolState::kDown) == total) loop_.stop();
-    return;
-  }
-  const auto up = count(PoolState::kUp);
+  const auto up = count({PoolState::kUp});
   std::string down;
   for (const auto& port : ports_)
     if (port->state() == PoolState::kBackoff || port->state() == PoolState::kQuarantined)
       down += fmt::format("{} {} ({})", down.empty() ? "; not served:" : ",", port->number(),
                           pool_state_name(port->state()));
   // Ready when every port is served or judged.
-  const auto judged = count(PoolState::kUp, PoolState::kBackoff, PoolState::kQuarantined);
-  const bool ready = ready_reported_ || judged == total;
+  const bool ready = ready_reported_ ||
+                     count({PoolState::kUp, PoolState::kBackoff, PoolState::kQuarantined}) == total;
   notifier_.send(fmt::format("{}STATUS={} of {} ports up{}",
                              ready && !ready_reported_ ? "READY=1\n" : "", up, total, down));
   if (ready && !ready_reported_) log::info("{} of {} ports up{}", up, total, down);

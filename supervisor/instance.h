@@ -8,8 +8,11 @@
 #include "supervisor/port.h"
 #include "supervisor/runtime_dir.h"
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 namespace serverd {
@@ -22,27 +25,51 @@ std::vector<NamedFd> take_inherited();
 /// The daemon: owns loop, signals, runtime directory and ports.
 class Instance final {
  public:
-  /// Binds everything before it starts anything. `inherited`: sockets for "systemd:NAME", see
-  /// take_inherited. Throws StartFailure, InstanceRunning, std::system_error.
-  Instance(const Config& config, const std::string& runtime_root, std::vector<NamedFd> inherited);
+  /// Where the configuration comes from, each time it is asked for.
+  using ConfigSource = std::function<std::variant<Config, ConfigErrors>()>;
+
+  /// Binds everything before it starts anything. `inherited`: what take_inherited gave. Throws
+  /// StartFailure, InstanceRunning, std::system_error.
+  Instance(const Config& config, ConfigSource source, const std::string& runtime_root,
+           std::vector<NamedFd> inherited);
   ~Instance();
 
   /// Serves until told to stop. Returns the exit code.
   int run();
 
  private:
-  void add_ports(const Config& config, const ServiceConfig& service, BindResult bound);
+  /// Sockets for all that a configuration asks for; nothing is changed yet.
+  struct Plan {
+    struct Item {
+      PortSettings settings;
+      PortListeners listeners;
+    };
+    std::vector<Item> ports;
+  };
+
+  /// Throws StartFailure; nothing has been changed then, but directories may have been made.
+  Plan make_plan(const Config& config);
+  void carry_out(Plan plan);
+  void announce(const Plan& plan) const;
+  UniqueFd have_listener(const SocketAddress& address) const;
+  Port* find_port(std::uint16_t number) noexcept;
 
   void on_signal(int signal);
+  void reload();
   void stop(StopMode mode);
   void kill_all();
   void reap_children();
   Port* port_of_worker(pid_t pid) noexcept;
   void on_port_changed();
+  void settle_ports();
   void report_status();
+  std::ptrdiff_t count(std::initializer_list<PoolState> states) const;
 
   Loop loop_;
   Notifier notifier_ = Notifier::from_environment();
+  ConfigSource source_;
+  DaemonConfig daemon_;
+  std::vector<NamedFd> inherited_;
   std::optional<UserIds> user_;
   UniqueFd worker_executable_;
   RuntimeDir runtime_dir_;

@@ -17,8 +17,9 @@ constexpr int kBacklog = 4096;
 
 class Binder final {
  public:
-  Binder(const ServiceConfig& service, std::vector<NamedFd>& inherited)
-      : service_(service), inherited_(inherited) {}
+  Binder(const ServiceConfig& service, const std::vector<NamedFd>& inherited,
+         const HaveListener& have)
+      : service_(service), inherited_(inherited), have_(have) {}
 
   BindResult bind() {
     for (const ListenRange& range : service_.listen) {
@@ -42,7 +43,8 @@ class Binder final {
     try {
       const auto address = SocketAddress::from_host(host, port);
       if (!address) throw std::system_error(EINVAL, std::generic_category(), "bind " + host);
-      by_port_[port].push_back(listen_on(*address, kBacklog));
+      UniqueFd fd = have_(*address);
+      by_port_[port].push_back(fd ? std::move(fd) : listen_on(*address, kBacklog));
     } catch (const std::system_error& error) {
       failed_ports_.insert(port);
       result_.failures.emplace_back(error.what());
@@ -51,10 +53,10 @@ class Binder final {
 
   void take_inherited(const std::string& name) {
     bool found = false;
-    for (NamedFd& item : inherited_) {
-      if (item.name != name || !item.fd) continue;
+    for (const NamedFd& item : inherited_) {
+      if (item.name != name) continue;
       found = true;
-      by_port_[SocketAddress::local_of(item.fd.get()).port()].push_back(std::move(item.fd));
+      by_port_[SocketAddress::local_of(item.fd.get()).port()].push_back(duplicate(item.fd.get()));
     }
     if (found) return;
     result_.failures.push_back(fmt::format(
@@ -62,7 +64,8 @@ class Binder final {
   }
 
   const ServiceConfig& service_;
-  std::vector<NamedFd>& inherited_;
+  const std::vector<NamedFd>& inherited_;
+  const HaveListener& have_;
   std::map<std::uint16_t, std::vector<UniqueFd>> by_port_;
   std::set<std::uint16_t> failed_ports_;
   BindResult result_;
@@ -77,8 +80,9 @@ std::string PortListeners::addresses() const {
   return text;
 }
 
-BindResult bind_listeners(const ServiceConfig& service, std::vector<NamedFd>& inherited) {
-  return Binder(service, inherited).bind();
+BindResult bind_listeners(const ServiceConfig& service, const std::vector<NamedFd>& inherited,
+                          const HaveListener& have) {
+  return Binder(service, inherited, have).bind();
 }
 
 }  // namespace serverd

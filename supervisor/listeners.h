@@ -2,9 +2,11 @@
 
 #include "common/config.h"
 #include "common/handoff.h"
+#include "common/os/socket.h"
 #include "common/os/unique_fd.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,8 +27,13 @@ struct BindResult {
   std::vector<std::string> failures;  ///< "bind 0.0.0.0:5000: Address already in use"
 };
 
-/// Binds every address of `service`. A port counts as failed as a whole if one of its addresses
-/// cannot be bound. Sockets for "systemd:NAME" are taken out of `inherited`.
-BindResult bind_listeners(const ServiceConfig& service, std::vector<NamedFd>& inherited);
+/// Gives a duplicate of a socket that we have already for an address, or an empty one.
+using HaveListener = std::function<UniqueFd(const SocketAddress&)>;
+
+/// Binds every address of `service` for which `have` has no socket. A port counts as failed as a
+/// whole if one of its addresses cannot be bound. Sockets for "systemd:NAME" are duplicates of
+/// those in `inherited`.
+BindResult bind_listeners(const ServiceConfig& service, const std::vector<NamedFd>& inherited,
+                          const HaveListener& have);
 
 }  // namespace serverd

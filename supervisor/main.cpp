@@ -47,11 +47,13 @@ void log_lines(const std::string& text) {
   }
 }
 
-int run_daemon(const Config& config, const std::string& runtime_dir) {
+int run_daemon(const Config& config, Instance::ConfigSource source,
+               const std::string& runtime_dir) {
   log::configure(config.daemon.log_level, config.daemon.log_target);
   try {
     std::vector<NamedFd> inherited = take_inherited();
-    return Instance(config, runtime_root(runtime_dir), std::move(inherited)).run();
+    return Instance(config, std::move(source), runtime_root(runtime_dir), std::move(inherited))
+        .run();
   } catch (const StartFailure& failure) {
     log_lines(failure.what());
     return failure.code();
@@ -72,18 +74,22 @@ int run_daemon(const Config& config, const std::string& runtime_dir) {
 }
 
 int run_from_file(const Options& options) {
-  const auto parsed = read_config(options.config_file, ConfigUse::kDaemon);
+  const auto source = [file = options.config_file] {
+    return read_config(file, ConfigUse::kDaemon);
+  };
+  const auto parsed = source();
   if (const auto* config = std::get_if<Config>(&parsed))
-    return run_daemon(*config, options.runtime_dir);
+    return run_daemon(*config, source, options.runtime_dir);
   for (const std::string& line : std::get<ConfigErrors>(parsed).lines) log::error("{}", line);
   return kExitConfig;
 }
 
 int run_stream(const Options& options) {
   try {
+    const Config config =
+        stream_quick_form(options.ip, options.base_port, options.port_count, options.output);
     return run_daemon(
-        stream_quick_form(options.ip, options.base_port, options.port_count, options.output),
-        options.runtime_dir);
+        config, [config] { return config; }, options.runtime_dir);
   } catch (const std::invalid_argument& error) {
     return usage_error(error.what());
   }

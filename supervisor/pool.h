@@ -22,8 +22,9 @@ enum class PoolEvent {
 
 /// How a worker that is wanted down ends.
 enum class StopMode {
-  kStop,   ///< SIGTERM, at most stop_timeout
-  kDrain,  ///< SIGQUIT, connections may end by themselves for drain_timeout, then as kStop
+  kStop,     ///< SIGTERM, at most stop_timeout
+  kDrain,    ///< SIGQUIT, connections may end by themselves for drain_timeout, then as kStop
+  kReplace,  ///< SIGUSR2: leave at once; the next worker goes on with the connections
 };
 
 /// How a worker ended.
@@ -48,6 +49,10 @@ class PoolActions {
   /// The state has changed, or a worker was ended for exceeding a deadline: for log and status.
   virtual void on_state_changed(PoolState from, PoolState to, Clock::duration delay) = 0;
   virtual void on_deadline_exceeded(PoolState state, int signal_sent) = 0;
+  /// True while connections of a worker that died wait for the next one.
+  virtual bool has_parked() const = 0;
+  /// True while the worker is storing bytes, which a slow disk may hold up.
+  virtual bool is_writing() const = 0;
 
  protected:
   ~PoolActions() = default;
@@ -59,6 +64,8 @@ class Pool final {
   struct Timeouts {
     Milliseconds stop;
     Milliseconds drain;
+
+    bool operator==(const Timeouts&) const = default;
   };
 
   Pool(const RestartConfig& config, Timeouts timeouts, PoolActions& actions)
@@ -69,6 +76,12 @@ class Pool final {
 
   void want_up() { handle(PoolEvent::kWantUp); }
   void want_down(StopMode mode);
+  /// Puts a new worker in the place of the one that runs, with its connections.
+  void replace();
+  /// New settings, for what comes from now on.
+  void configure(const RestartConfig& config, Timeouts timeouts);
+  /// The worker has sent WATCHDOG=1.
+  void heartbeat();
   /// Ends a worker at once, by SIGKILL, and leaves the port down.
   void kill();
   void ready() { handle(PoolEvent::kReady); }
@@ -86,12 +99,17 @@ class Pool final {
   void ignore() {}
   void start();
   void probe();
+  void start_worker();
   void become_up();
+  void watchdog_expired();
+  void end_when_ready();
   void judge_death();
   void judge(Death death);
   void start_timed_out();
   void begin_end();
+  void begin_end(StopMode mode);
   void escalate_end();
+  int next_signal() const noexcept;
   void want_up_again() { wanted_ = true; }
   void change_end();
   void ended();
@@ -104,7 +122,10 @@ class Pool final {
   bool wanted_ = false;
   bool probing_ = false;
   StopMode stop_mode_ = StopMode::kStop;
-  int last_signal_ = 0;  ///< sent to end the worker
+  int last_signal_ = 0;         ///< sent to end the worker
+  bool replace_due_ = false;    ///< as soon as the worker is up
+  unsigned finishing_ = 0;      ///< workers started only to end connections that were parked
+  unsigned patience_used_ = 0;  ///< watchdog intervals granted to a slow disk
   WorkerExit exit_{};
   Clock::time_point ready_since_{};
   std::vector<Death> deaths_;

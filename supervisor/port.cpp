@@ -3,10 +3,11 @@
 #include "common/handoff.h"
 #include "common/ledger.h"
 #include "common/log.h"
-#include "common/os/memfd.h"
+#include "common/parcel.h"
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <system_error>
@@ -16,55 +17,112 @@
 namespace serverd {
 namespace {
 
+/// A keeper parks thousands of connections in milliseconds. One that takes longer may be stopped.
+constexpr auto kKeeperPatience = std::chrono::milliseconds(500);
+/// Then the port goes on without the connections that it did not park.
+constexpr auto kKeeperDeadline = std::chrono::seconds(5);
+
 std::string describe_exit(int code, int status) {
   if (code == CLD_EXITED) return fmt::format("exited with code {}", status);
   return fmt::format("was killed by signal {} ({}{})", status, ::strsignal(status),
                      code == CLD_DUMPED ? ", core dumped" : "");
 }
 
+/// Signals that a process brings upon itself.
+bool is_own_fault(WorkerExit exit) {
+  switch (exit.signal) {
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGILL:
+    case SIGFPE:
+    case SIGABRT:
+    case SIGSYS:
+      return true;
+    default:
+      return false;
+  }
+}
+
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
 
-Port::Port(const PortEnvironment& environment, const Config& config, const ServiceConfig& service,
-           PortListeners listeners)
+PortSettings PortSettings::from(const Config& config, const ServiceConfig& service) {
+  return {config.restart,
+          {config.daemon.stop_timeout, config.daemon.drain_timeout},
+          service.protocol_name(),
+          service.max_connections,
+          worker_config_text(config, service)};
+}
+
+Port::Port(const PortEnvironment& environment, PortSettings settings, PortListeners listeners)
     : environment_(environment),
-      title_(fmt::format("stream-worker: {} {}", service.protocol_name(), listeners.addresses())),
+      settings_(std::move(settings)),
       listeners_(std::move(listeners)),
-      config_(sealed_text("config", worker_config_text(config, service))),
-      ledger_(ledger::create(listeners_.port, service.protocol_name(), service.max_connections)),
+      config_(sealed_text("config", settings_.worker_config)),
+      ledger_(ledger::create(listeners_.port, settings_.protocol, settings_.max_connections)),
+      keeper_deadline_(environment.loop, [this] { on_keeper_late(); }),
       random_(std::random_device{}()),
       timer_(environment.loop, [this] { pool_.timer(); }),
-      pool_(config.restart, {config.daemon.stop_timeout, config.daemon.drain_timeout}, *this) {}
+      pool_(settings_.restart, settings_.timeouts, *this) {}
 
 Port::~Port() = default;
 
-SpawnRequest Port::spawn_request() const {
+std::string Port::title() const {
+  return fmt::format("stream-worker: {} {}", settings_.protocol, listeners_.addresses());
+}
+
+std::string Port::channel_path() const {
+  return fmt::format("{}/notify-{}-{}", environment_.runtime_path, number(), generation_);
+}
+
+std::optional<uid_t> Port::worker_uid() const {
+  return environment_.user ? std::optional(environment_.user->uid) : std::nullopt;
+}
+
+SpawnRequest Port::spawn_request(int parcel_out) const {
   SpawnRequest request{
-      environment_.worker_executable, title_, {}, {channel_->variable()}, environment_.user};
+      environment_.worker_executable, title(), {}, {channel_->variable()}, environment_.user};
   for (const UniqueFd& fd : listeners_.fds)
     request.descriptors.push_back({handoff_name::kListen, fd.get()});
   request.descriptors.push_back({handoff_name::kConfig, config_.get()});
   request.descriptors.push_back({handoff_name::kLedger, ledger_.get()});
+  request.descriptors.push_back({handoff_name::kParcelOut, parcel_out});
+  for (const UniqueFd& fd : parcels_)
+    request.descriptors.push_back({handoff_name::kParcel, fd.get()});
+  if (settings_.restart.watchdog > Milliseconds(0))
+    request.variables.push_back(fmt::format(
+        "WATCHDOG_USEC={}", std::chrono::microseconds(settings_.restart.watchdog).count()));
+  if (last_death_was_own_fault_)
+    request.variables.push_back(
+        fmt::format("{}={}", kBlameVariable, settings_.restart.blame_after));
   return request;
 }
 
 bool Port::start_worker() {
   try {
-    const auto owner = environment_.user ? std::optional(environment_.user->uid) : std::nullopt;
-    channel_ = std::make_unique<WorkerChannel>(
-        environment_.loop,
-        fmt::format("{}/notify-{}-{}", environment_.runtime_path, number(), ++generation_), owner,
-        [this](std::string_view lines) { on_message(lines); });
-    worker_ = spawn(spawn_request());
+    ++generation_;
+    renew_ledger();
+    channel_ =
+        std::make_unique<WorkerChannel>(environment_.loop, channel_path(), worker_uid(),
+                                        [this](std::string_view lines) { on_message(lines); });
+    Parcel parcel = make_parcel();
+    worker_ = spawn(spawn_request(parcel.entrance.get()));
+    parcel_ = std::move(parcel.held);
     channel_->expect(worker_);
     log::debug("Port {}: worker {} started", number(), worker_);
     return true;
-  } catch (const std::system_error& error) {
+  } catch (const std::exception& error) {
     channel_.reset();
     last_death_ = fmt::format("could not be started: {}", error.what());
     return false;
   }
+}
+
+/// Between two workers, when nobody writes to it.
+void Port::renew_ledger() {
+  if (!std::exchange(ledger_outdated_, false)) return;
+  ledger_ = ledger::resized_copy(ledger_.get(), settings_.max_connections);
 }
 
 void Port::signal_worker(int signal) {
@@ -76,10 +134,50 @@ void Port::rotate() {
   if (state() == PoolState::kUp) signal_worker(SIGUSR1);
 }
 
+bool Port::configure(PortSettings settings, PortListeners listeners) {
+  const bool worker_concerned = settings.worker_config != settings_.worker_config ||
+                                settings.max_connections != settings_.max_connections ||
+                                settings.restart.watchdog != settings_.restart.watchdog ||
+                                listeners.addresses() != listeners_.addresses();
+  if (!worker_concerned && settings == settings_) return false;
+  ledger_outdated_ = ledger_outdated_ || settings.max_connections != settings_.max_connections;
+  if (settings.worker_config != settings_.worker_config)
+    config_ = sealed_text("config", settings.worker_config);
+  settings_ = std::move(settings);
+  pool_.configure(settings_.restart, settings_.timeouts);
+  if (!worker_concerned) return true;
+  listeners_ = std::move(listeners);
+  if (state() == PoolState::kQuarantined || state() == PoolState::kBackoff)
+    pool_.want_up();  // what was wrong with it may have been mended
+  else
+    pool_.replace();
+  return true;
+}
+
+void Port::retire() {
+  retired_ = true;
+  // The worker takes what stands in the backlog before it closes its own.
+  listeners_.fds.clear();
+  want_down(StopMode::kDrain);
+}
+
 double Port::jitter() { return std::uniform_real_distribution<double>(-1, 1)(random_); }
 
+bool Port::is_writing() const {
+  try {
+    const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
+    return ledger.intent().state != ledger::IntentState::kNone;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 void Port::on_message(std::string_view lines) {
-  if (has_line(lines, "READY=1")) pool_.ready();
+  if (has_line(lines, "READY=1")) {
+    parcels_.clear();  // it has taken everything out
+    pool_.ready();
+  }
+  if (has_line(lines, "WATCHDOG=1")) pool_.heartbeat();
 }
 
 void Port::hear_last_words() {
@@ -87,24 +185,61 @@ void Port::hear_last_words() {
 }
 
 void Port::worker_exited(int code, int status) {
-  last_death_ = describe_exit(code, status);
-  worker_ = 0;
-  channel_.reset();
   const bool exited = code == CLD_EXITED;
-  pool_.exited({exited ? status : 0, exited ? 0 : status});
+  last_death_ = describe_exit(code, status);
+  last_exit_ = {exited ? status : 0, exited ? 0 : status};
+  last_death_was_own_fault_ = is_own_fault(last_exit_);
+  late_group_ = std::exchange(worker_, 0);
+  channel_.reset();
+  await_parcel();
+}
+
+/// The parcel is complete when the dead worker's keeper has exited, which closes its entrance.
+void Port::await_parcel() {
+  if (!parcel_ || parcel_complete(parcel_.get())) return settle_parcel();
+  keeper_warned_ = false;
+  keeper_deadline_.arm_in(kKeeperPatience);
+  parcel_watch_ =
+      std::make_unique<Watch>(environment_.loop, parcel_.get(), POLLRDHUP, [this](short) {
+        if (!parcel_complete(parcel_.get())) return;
+        parcel_watch_->want(0);
+        environment_.loop.defer([this] { settle_parcel(); });
+      });
+}
+
+/// The keeper is in its worker's process group, whose number is not given away while it lives.
+void Port::on_keeper_late() {
+  if (!std::exchange(keeper_warned_, true)) {
+    log::warning("Port {}: the keeper of worker {} takes long, waking it", number(), late_group_);
+    ::kill(-late_group_, SIGCONT);
+    return keeper_deadline_.arm_in(kKeeperDeadline);
+  }
+  log::error("Port {}: the keeper of worker {} does not finish, going on without it", number(),
+             late_group_);
+  ::kill(-late_group_, SIGKILL);
+  settle_parcel();
+}
+
+void Port::settle_parcel() {
+  keeper_deadline_.disarm();
+  parcel_watch_.reset();
+  if (parcel_ && parcel_filled(parcel_.get())) parcels_.push_back(std::move(parcel_));
+  parcel_.reset();
+  pool_.exited(last_exit_);
 }
 
 void Port::on_deadline_exceeded(PoolState state, int signal_sent) {
-  if (state == PoolState::kStarting) last_death_ = "was not ready in time";
-  log::warning("Port {}: worker {} {}, sent signal {} ({})", number(), worker_,
-               state == PoolState::kStarting ? "was not ready in time" : "did not end in time",
-               signal_sent, ::strsignal(signal_sent));
+  const char* what = state == PoolState::kStarting   ? "was not ready in time"
+                     : state == PoolState::kDraining ? "did not end in time"
+                                                     : "hangs (watchdog)";
+  log::warning("Port {}: worker {} {}, sent signal {} ({})", number(), worker_, what, signal_sent,
+               ::strsignal(signal_sent));
 }
 
 void Port::on_state_changed(PoolState from, PoolState to, Clock::duration delay) {
   switch (to) {
     case PoolState::kUp:
-      if (pool_.restarts() > 0)
+      if (generation_ > 1)
         log::info("Port {}: worker {} is up, restart {}", number(), worker_, pool_.restarts());
       else
         log::debug("Port {}: worker {} is up", number(), worker_);
@@ -125,6 +260,11 @@ void Port::on_state_changed(PoolState from, PoolState to, Clock::duration delay)
           number(), last_death_, seconds(delay));
       break;
     case PoolState::kDown:
+      if (has_parked())
+        log::error(
+            "Port {}: connections of a dead worker are given up, with what they had received",
+            number());
+      break;
     case PoolState::kDraining:
     case PoolState::kCount:
       break;

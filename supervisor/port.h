@@ -2,6 +2,7 @@
 
 #include "common/config.h"
 #include "common/loop/loop.h"
+#include "common/os/memfd.h"
 #include "supervisor/listeners.h"
 #include "supervisor/pool.h"
 #include "supervisor/spawn.h"
@@ -13,6 +14,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace serverd {
 
@@ -25,22 +27,57 @@ struct PortEnvironment {
   std::function<void()> on_changed;  ///< some port's state has changed
 };
 
-/// One port: its listening sockets and its ledger, which stay for the port's whole life, and the
-/// worker that serves it now.
+/// What a port is to do.
+struct PortSettings {
+  RestartConfig restart;
+  Pool::Timeouts timeouts;
+  std::string protocol;
+  unsigned max_connections;
+  std::string worker_config;  ///< for the worker's `config` descriptor
+
+  static PortSettings from(const Config& config, const ServiceConfig& service);
+  bool operator==(const PortSettings&) const = default;
+};
+
+/// One port: its listening sockets and its ledger, which stay for the port's whole life, the
+/// worker that serves it now, and the connections of workers that died.
 class Port final : PoolActions {
  public:
   /// Throws std::system_error.
-  Port(const PortEnvironment& environment, const Config& config, const ServiceConfig& service,
-       PortListeners listeners);
+  Port(const PortEnvironment& environment, PortSettings settings, PortListeners listeners);
+  /// What a supervisor before an upgrade had of this port; descriptors by role.
+  struct Inherited {
+    std::uint16_t port = 0;
+    pid_t worker = 0;  ///< 0: none
+    bool ready = false;
+    unsigned generation = 0;
+    std::vector<UniqueFd> listeners;
+    UniqueFd config;
+    UniqueFd ledger;
+    UniqueFd channel;
+    UniqueFd parcel;  ///< of the running worker
+    std::vector<UniqueFd> parcels;
+  };
+  /// Goes on with a port and its running worker. Its settings are those that `configure` gives.
+  Port(const PortEnvironment& environment, Inherited inherited);
   ~Port();
 
   std::uint16_t number() const noexcept { return listeners_.port; }
   PoolState state() const noexcept { return pool_.state(); }
   pid_t worker() const noexcept { return worker_; }
+  bool retired() const noexcept { return retired_; }
+  const PortListeners& listeners() const noexcept { return listeners_; }
 
   void want_up() { pool_.want_up(); }
   void want_down(StopMode mode) { pool_.want_down(mode); }
   void kill() { pool_.kill(); }
+  /// Puts a new worker in the place of the one that runs, with its connections.
+  void replace() { pool_.replace(); }
+  /// Takes new settings and sockets. The worker is replaced, with its connections, if it is
+  /// concerned by what has changed. True if anything has.
+  bool configure(PortSettings settings, PortListeners listeners);
+  /// No longer configured: accepts nothing more, and drains.
+  void retire();
   /// USR1.
   void rotate();
 
@@ -48,6 +85,9 @@ class Port final : PoolActions {
   void hear_last_words();
   /// After it was reaped, with what waitid(2) said.
   void worker_exited(int code, int status);
+
+  /// What an upgraded supervisor needs, borrowed, named as `Inherited` is read back.
+  std::vector<HandedFd> state_to_hand_over() const;
 
  private:
   bool start_worker() override;
@@ -58,19 +98,41 @@ class Port final : PoolActions {
   double jitter() override;
   void on_state_changed(PoolState from, PoolState to, Clock::duration delay) override;
   void on_deadline_exceeded(PoolState state, int signal_sent) override;
+  bool has_parked() const override { return !parcels_.empty(); }
+  bool is_writing() const override;
 
+  std::string title() const;
+  std::string channel_path() const;
+  std::optional<uid_t> worker_uid() const;
   void on_message(std::string_view lines);
-  SpawnRequest spawn_request() const;
+  SpawnRequest spawn_request(int parcel_out) const;
+  void renew_ledger();
+
+  void await_parcel();
+  void on_keeper_late();
+  void settle_parcel();
 
   const PortEnvironment& environment_;
-  std::string title_;
+  PortSettings settings_;
   PortListeners listeners_;
   UniqueFd config_;
   UniqueFd ledger_;
   std::unique_ptr<WorkerChannel> channel_;
   pid_t worker_ = 0;  ///< 0: none
   unsigned generation_ = 0;
+  bool retired_ = false;
+  bool ledger_outdated_ = false;  ///< its size is not the configured one
+  bool last_death_was_own_fault_ = false;
   std::string last_death_;
+  WorkerExit last_exit_{};
+
+  UniqueFd parcel_;                ///< which the present worker's keeper will fill
+  std::vector<UniqueFd> parcels_;  ///< filled, and not taken out by a worker that became ready
+  std::unique_ptr<Watch> parcel_watch_;
+  pid_t late_group_ = 0;  ///< process group of a dead worker, in which its keeper is
+  bool keeper_warned_ = false;
+  Timer keeper_deadline_;
+
   std::minstd_rand random_;
   Timer timer_;
   Pool pool_;

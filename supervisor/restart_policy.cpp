@@ -22,10 +22,12 @@ std::span<const Death> since_health(const RestartConfig& config, std::span<const
   return deaths;
 }
 
-/// A token bucket replayed over the deaths after readiness; each takes one token.
+/// A token bucket replayed over the deaths after readiness; each takes one token. How full it was
+/// before a history that has been cut is not known; taken as empty it is right again within a
+/// second, taken as full it would give the same tokens over and over.
 Clock::duration wait_for_token(const RestartConfig& config, std::span<const Death> deaths) {
   const double capacity = config.rate;
-  double tokens = capacity;
+  double tokens = deaths.size() < deaths_to_remember(config) ? capacity : 0;
   Clock::time_point last = deaths.front().at;
   for (const Death& death : deaths) {
     if (!death.was_ready) continue;

@@ -39,6 +39,15 @@ void require_ours(const std::string& path) {
     throw_system_error(EPERM, fmt::format("{} belongs to user {}, not to us", path, status.st_uid));
 }
 
+/// Whoever made the root, and under whatever umask: workers of another user must get through it.
+void let_pass(const std::string& root) {
+  struct stat status {};
+  check_call(::stat(root.c_str(), &status), "stat " + root);
+  constexpr mode_t kSearch = S_IXUSR | S_IXGRP | S_IXOTH;
+  if ((status.st_mode & kSearch) == kSearch) return;
+  check_call(::chmod(root.c_str(), (status.st_mode & 07777) | kSearch), "chmod " + root);
+}
+
 UniqueFd lock_instance(const std::string& directory, const std::string& name) {
   const std::string path = directory + "/" + kLockName;
   UniqueFd fd = UniqueFd::adopt(check_call(
@@ -87,6 +96,7 @@ RuntimeDir::RuntimeDir(const std::string& root, const std::string& name,
   std::error_code error;
   if (!fs::exists(root, error)) make_directory(root, mode == 0700 ? 0700 : 0755);
   require_ours(root);
+  if (mode != 0700) let_pass(root);
   make_directory(path_, mode);
   require_ours(path_);
   check_call(::chmod(path_.c_str(), mode), "chmod " + path_);

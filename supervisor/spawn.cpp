@@ -127,7 +127,10 @@ class ChildSetup final : public boost::process::extend::handler {
 
 void reserve_handoff_numbers() {
   for (;;) {
-    const int fd = check_call(::open("/dev/null", O_RDONLY | O_CLOEXEC), "open /dev/null");
+    const int fd = check_call(::open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null");
+    // Where we were started without standard descriptors workers inherit these, or the first file
+    // that one of them opens would be its standard error.
+    if (fd <= STDERR_FILENO) check_call(::fcntl(fd, F_SETFD, 0), "F_SETFD on /dev/null");
     if (fd < kAboveHandoff) continue;  // stays open for good
     ::close(fd);
     return;

@@ -33,6 +33,7 @@ inline constexpr int kMaxHandedDescriptors = 64;
 
 /// Keeps the numbers from 3 on, which workers' descriptors are moved to, free of our own: a
 /// descriptor that stands there (or Boost's own error pipe) would be overwritten in the child.
+/// Standard descriptors that we were started without become /dev/null, for us and for workers.
 /// Called once, before anything else opens descriptors, and after inherited ones were moved away.
 /// Throws std::system_error.
 void reserve_handoff_numbers();

@@ -4,9 +4,11 @@
 #include "common/log.h"
 #include "common/os/error.h"
 #include "common/os/socket.h"
+#include "common/parcel.h"
 #include "worker/recover.h"
 #include "worker/services.h"
 
+#include <cstdlib>
 #include <ctime>
 
 #include <unistd.h>
@@ -27,6 +29,12 @@ std::uint64_t realtime_ns() {
       std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
 }
 
+/// Set by the supervisor when our predecessor died by its own fault; 0: it did not.
+unsigned blame_from_environment() {
+  const char* variable = std::getenv(kBlameVariable);
+  return variable == nullptr ? 0 : static_cast<unsigned>(std::strtoul(variable, nullptr, 10));
+}
+
 }  // namespace
 
 WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
@@ -36,11 +44,16 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
       intake_(ledger_),
       service_(make_service(config, port_, ledger_)),
       output_retry_(loop_, [this] { retry_output(); }),
-      signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGPIPE, SIGXFSZ},
+      heartbeat_(loop_, [this] { send_heartbeat(); }),
+      signals_(loop_,
+               {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD, SIGPIPE, SIGXFSZ},
                [this](int signal) { on_signal(signal); }) {
   ++ledger_.header().generation;
-  recover_connections();
-  collect_free_slots();
+  if (handoff.parcel_out) keeper_.emplace(std::move(handoff.parcel_out));
+  std::vector<UniqueFd> parked;
+  for (const UniqueFd& parcel : handoff.parcels)
+    for (UniqueFd& fd : take_out_of_parcel(parcel.get())) parked.push_back(std::move(fd));
+  recover_connections(std::move(parked));
   for (UniqueFd& fd : handoff.listeners)
     listeners_.push_back(std::make_unique<Listener>(
         loop_, std::move(fd), [this](UniqueFd accepted, const SocketAddress& peer) {
@@ -52,16 +65,38 @@ WorkerInstance::~WorkerInstance() = default;
 
 int WorkerInstance::run() {
   notifier_.send("READY=1\nSTATUS=serving");
+  send_heartbeat();
   loop_.run();
-  return kExitOk;
+  if (exit_code_ == kExitOk && keeper_) keeper_->dismiss();
+  return exit_code_;
 }
 
-void WorkerInstance::recover_connections() {
-  Recovery recovery = recover(ledger_, *service_, {});
-  for (ResumedConnection& resumed : recovery.resumed)
+void WorkerInstance::recover_connections(std::vector<UniqueFd> parked) {
+  Recovery recovery = recover(ledger_, *service_, std::move(parked), blame_from_environment());
+  for (ResumedConnection& resumed : recovery.resumed) {
+    // A file that is due at accept was not made yet if the worker died just then.
+    if (!resumed.session->sink().recorded()) static_cast<void>(resumed.session->sink().open());
     add_connection(std::move(resumed.fd), resumed.slot_index, std::move(resumed.session));
+  }
+  collect_free_slots();
+  for (UniqueFd& fd : recovery.newcomers) take_newcomer(std::move(fd));
+  if (recovery.resumed.empty() && recovery.newcomers.empty() && recovery.lost == 0) return;
+  log::info("Port {}: went on with {} connections, {} of them just accepted", port_,
+            recovery.resumed.size() + recovery.newcomers.size(), recovery.newcomers.size());
   if (recovery.lost > 0)
     log::error("Port {}: {} connections were lost with the worker before", port_, recovery.lost);
+}
+
+/// Accepted by a worker that died before it could note it.
+void WorkerInstance::take_newcomer(UniqueFd fd) {
+  const SocketAddress peer = SocketAddress::peer_of(fd.get()).value_or(SocketAddress());
+  on_accepted(std::move(fd), peer);
+}
+
+void WorkerInstance::send_heartbeat() {
+  if (watchdog_ == std::chrono::microseconds::zero()) return;
+  notifier_.send("WATCHDOG=1");
+  heartbeat_.arm_in(watchdog_ / 3);
 }
 
 void WorkerInstance::collect_free_slots() {
@@ -83,6 +118,12 @@ void WorkerInstance::on_signal(int signal) {
     case SIGHUP:  // PR_SET_PDEATHSIG. Nothing is shut down, so that others may go on with it.
       log::error("Port {}: the supervisor is gone, ending", port_);
       return loop_.stop();
+    case SIGUSR2:  // the chunk in hand is done; the keeper parks the connections
+      exit_code_ = kExitRestart;
+      return loop_.stop();
+    case SIGCHLD:
+      if (keeper_) keeper_->revive_if_dead();
+      return;
     default:  // SIGPIPE, SIGXFSZ: the call says EPIPE or EFBIG
       return;
   }
@@ -133,6 +174,7 @@ void WorkerInstance::on_accepted(UniqueFd fd, const SocketAddress& peer) {
   if (free_slots_.empty()) return;  // only at a stop, with a full table and a full backlog
   const std::uint32_t index = take_slot();
   Slot& slot = ledger_.slots()[index];
+  prepare_accepted(fd.get());
   fill_slot(slot, fd.get(), peer);
   log::info("New connection from {} on port {} (peer port {}, connection {})", peer.host(), port_,
             peer.port(), slot.id.load());

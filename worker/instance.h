@@ -8,10 +8,13 @@
 #include "common/notify.h"
 #include "worker/connection.h"
 #include "worker/intake.h"
+#include "worker/keeper.h"
 #include "worker/listener.h"
 #include "worker/session.h"
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -20,12 +23,13 @@ namespace serverd {
 /// One port's worker: owns its loop, listeners, connections and service.
 class WorkerInstance final : ConnectionHost {
  public:
-  /// `handoff.ledger` must be set. Recovers what an earlier worker left. Throws std::system_error,
+  /// `handoff.ledger` must be set. Recovers what earlier workers left. Throws std::system_error,
   /// ledger::LedgerError.
   WorkerInstance(Handoff handoff, const ServiceConfig& config);
   ~WorkerInstance();
 
-  /// Reports readiness and serves until told to end. Returns the exit code.
+  /// Reports readiness and serves until told to end. Returns the exit code. kExitRestart: the
+  /// process must end without closing anything, for its successor goes on with the connections.
   int run();
 
  private:
@@ -52,11 +56,14 @@ class WorkerInstance final : ConnectionHost {
   void retry_output();
 
   void collect_free_slots();
-  void recover_connections();
+  void recover_connections(std::vector<UniqueFd> parked);
+  void take_newcomer(UniqueFd fd);
+  void send_heartbeat();
 
   Loop loop_;
   Notifier notifier_ = Notifier::from_environment();
   ledger::Ledger ledger_;
+  std::optional<Keeper> keeper_;  ///< before anything can be accepted; none without a supervisor
   std::uint16_t port_;
   Milliseconds idle_timeout_;
   Intake intake_;
@@ -68,7 +75,10 @@ class WorkerInstance final : ConnectionHost {
   bool paused_ = false;  ///< output is failing, nothing is read
   bool stall_logged_ = false;
   bool full_logged_ = false;
+  int exit_code_ = 0;
   Timer output_retry_;
+  std::chrono::microseconds watchdog_ = take_watchdog_interval();
+  Timer heartbeat_;
   Signals signals_;
 };
 

@@ -22,7 +22,7 @@ Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& ses
   if (peeked.outcome != Outcome::kMoved) return peeked;
 
   const std::span<const std::byte> bytes(buffer_.get(), peeked.bytes);
-  const Taken taken = session.on_bytes(bytes);
+  const Taken taken = interpret(slot_index, session, bytes);
   Chunk chunk{slot_index, bytes.subspan(taken.protocol, taken.payload), taken.protocol,
               taken.protocol};
   Sink* sink = nullptr;
@@ -40,6 +40,19 @@ Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& ses
   forget_intent();
   if (store_error) return {Outcome::kStalled, chunk.consumed, store_error};
   return {chunk.consumed > 0 ? Outcome::kMoved : Outcome::kDrained, chunk.consumed, {}};
+}
+
+/// Bytes whose interpretation ends the worker must not end every worker after it.
+Taken Intake::interpret(std::uint32_t slot_index, Session& session,
+                        std::span<const std::byte> bytes) noexcept {
+  ledger::Blame& blame = ledger_.blame();
+  const ledger::Slot& slot = ledger_.slots()[slot_index];
+  blame.offset_in_hand.store(slot.bytes.load(std::memory_order_relaxed), std::memory_order_release);
+  blame.cookie_in_hand.store(slot.cookie.load(std::memory_order_relaxed),
+                             std::memory_order_release);
+  const Taken taken = session.on_bytes(bytes);
+  blame.cookie_in_hand.store(0, std::memory_order_release);
+  return taken;
 }
 
 Intake::Result Intake::peek(int fd, std::size_t limit) noexcept {

@@ -54,6 +54,9 @@ class Intake final {
   void forget_intent() noexcept;
 
  private:
+  Taken interpret(std::uint32_t slot_index, Session& session,
+                  std::span<const std::byte> bytes) noexcept;
+
   ledger::Ledger& ledger_;
   std::size_t chunk_size_;
   std::unique_ptr<std::byte[]> buffer_;

@@ -14,14 +14,13 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr int kAcceptsAtStop = 65'536;
 constexpr auto kRetryDelay = std::chrono::milliseconds(200);
 
-/// Urgent data is counted by the kernel but left out of the stream unless it is taken inline.
-void prepare(int fd) {
+}  // namespace
+
+void prepare_accepted(int fd) noexcept {
   const int on = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
   ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
-
-}  // namespace
 
 Listener::Listener(Loop& loop, UniqueFd fd, Accepted accepted)
     : loop_(loop),
@@ -68,7 +67,6 @@ bool Listener::accept_one() {
   }
   if (failing_) log::info("Accepting on {} again", address_.to_string());
   failing_ = false;
-  prepare(fd.get());
   accepted_(std::move(fd), SocketAddress::from_storage(peer, size));
   return true;
 }

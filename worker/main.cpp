@@ -15,6 +15,7 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace serverd {
 namespace {
@@ -70,7 +71,11 @@ int serve(const Options& options) {
     handoff.ledger = ledger::create(port, service.protocol_name(), service.max_connections);
   }
   raise_descriptor_limit();
-  return WorkerInstance(std::move(handoff), service).run();
+  WorkerInstance instance(std::move(handoff), service);
+  const int code = instance.run();
+  // Destructors would close connections that the keeper is to park.
+  if (code == kExitRestart) ::_exit(code);
+  return code;
 }
 
 int run(int argc, char** argv) {

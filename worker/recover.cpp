@@ -8,6 +8,8 @@
 #include <optional>
 #include <unordered_map>
 
+#include <sys/socket.h>
+
 namespace serverd {
 namespace {
 
@@ -24,7 +26,10 @@ std::optional<std::uint32_t> settle_intent(ledger::Ledger& ledger, Service& serv
   const std::unique_ptr<Session> session = service.resume(slot);
   Sink* sink = intent.stored > 0 ? &session->sink() : nullptr;
   if (state == IntentState::kWriting) {
-    if (sink != nullptr && sink->cut_to(intent.file_offset)) ++ledger.counters().torn_repaired;
+    // Nothing that is committed may be cut off, whatever the intent says.
+    if (sink != nullptr && sink->committed() == intent.file_offset &&
+        sink->cut_to(intent.file_offset))
+      ++ledger.counters().torn_repaired;
     return std::nullopt;
   }
   apply_intent(ledger, slot, sink);
@@ -54,9 +59,38 @@ void give_up(ledger::Ledger& ledger, ledger::Slot& slot) {
   slot.state.store(SlotState::kFree, std::memory_order_release);
 }
 
+/// Counts a death against the bytes that were being interpreted.
+void settle_blame(ledger::Blame& blame, bool own_fault) {
+  const std::uint64_t cookie = blame.cookie_in_hand.exchange(0);
+  if (cookie == 0 || !own_fault) return;
+  const std::uint64_t offset = blame.offset_in_hand;
+  const bool again = cookie == blame.blamed_cookie && offset == blame.blamed_offset;
+  blame.deaths = again ? blame.deaths + 1 : 1;
+  blame.blamed_cookie = cookie;
+  blame.blamed_offset = offset;
+}
+
+bool is_to_blame(const ledger::Blame& blame, const ledger::Slot& slot, unsigned blame_after) {
+  return blame_after > 0 && blame.deaths >= blame_after && blame.blamed_cookie == slot.cookie &&
+         blame.blamed_offset == slot.bytes;
+}
+
+void reset_connection(ledger::Ledger& ledger, ledger::Slot& slot, UniqueFd fd) {
+  const linger at_once{1, 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  ledger.count_close(Cause::kBlamed);
+  log::error("Connection {} from {} is reset: what it sent after {} bytes has ended {} workers",
+             slot.id.load(), slot.peer.to_address().to_string(), slot.bytes.load(),
+             ledger.blame().deaths.load());
+  ledger.blame().deaths = 0;
+  slot.state.store(SlotState::kFree, std::memory_order_release);
+}
+
 }  // namespace
 
-Recovery recover(ledger::Ledger& ledger, Service& service, std::vector<UniqueFd> connections) {
+Recovery recover(ledger::Ledger& ledger, Service& service, std::vector<UniqueFd> connections,
+                 unsigned blame_after) {
+  settle_blame(ledger.blame(), blame_after > 0);
   const std::optional<std::uint32_t> in_hand = settle_intent(ledger, service);
   std::unordered_map<std::uint64_t, UniqueFd> by_cookie;
   for (UniqueFd& fd : connections) {
@@ -70,7 +104,10 @@ Recovery recover(ledger::Ledger& ledger, Service& service, std::vector<UniqueFd>
     const SlotState state = slot.state.load(std::memory_order_acquire);
     if (state == SlotState::kFree) continue;
     const auto found = by_cookie.find(slot.cookie);
-    if (found != by_cookie.end()) {
+    if (found != by_cookie.end() && is_to_blame(ledger.blame(), slot, blame_after)) {
+      reset_connection(ledger, slot, std::move(found->second));
+      by_cookie.erase(found);
+    } else if (found != by_cookie.end()) {
       bring_into_step(ledger, slot, found->second.get(), in_hand == index);
       slot.state.store(SlotState::kOpen, std::memory_order_release);
       recovery.resumed.push_back({index, std::move(found->second), service.resume(slot)});

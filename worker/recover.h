@@ -29,6 +29,10 @@ struct Recovery {
 /// as far as they survived) to slots by SO_COOKIE. Slots without a connection become free and are
 /// counted as lost, unless it was ending them. A connection whose count is wrong afterwards is
 /// counted in `out_of_step` and said in the log: that is loss.
-Recovery recover(ledger::Ledger& ledger, Service& service, std::vector<UniqueFd> connections);
+///
+/// `blame_after`: 0, or that the predecessor died by its own fault. If that was so many times in a
+/// row with the same bytes in hand, their connection is reset and the port goes on without it.
+Recovery recover(ledger::Ledger& ledger, Service& service, std::vector<UniqueFd> connections,
+                 unsigned blame_after = 0);
 
 }  // namespace serverd

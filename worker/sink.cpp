@@ -4,6 +4,7 @@
 #include "common/os/error.h"
 
 #include <cerrno>
+#include <string_view>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,11 +16,22 @@ constexpr unsigned kMaxNameAttempts = 10'000;
 
 std::error_code last_error() noexcept { return {errno, std::generic_category()}; }
 
-/// A file that was recorded as being created is ours if it exists, is empty and belongs to us.
-bool is_ours_and_empty(int fd) noexcept {
+/// A name within the directory: what a ledger holds need not be one.
+bool is_file_name(std::string_view name) noexcept {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string_view::npos;
+}
+
+/// openat(2) says that there is nothing under the name, or a directory, a link or a FIFO.
+bool is_no_file(int error) noexcept {
+  return error == ENOENT || error == EISDIR || error == ELOOP || error == ENXIO;
+}
+
+/// A recorded file is ours if it is a file; one that was recorded as being created, if it is also
+/// empty and belongs to us.
+bool is_ours(int fd, bool creating) noexcept {
   struct stat status {};
-  return ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0 &&
-         status.st_uid == ::geteuid();
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) return false;
+  return !creating || (status.st_size == 0 && status.st_uid == ::geteuid());
 }
 
 }  // namespace
@@ -42,15 +54,19 @@ std::error_code Sink::open() noexcept {
 /// Success without an open file: the recorded one is gone, a new one is due.
 std::error_code Sink::open_recorded(int directory) noexcept {
   const std::string name(record_.file_name());
-  UniqueFd fd =
-      UniqueFd::adopt(::openat(directory, name.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!is_file_name(name)) {
+    log::error("The ledger names an impossible output file '{}'; going on with a new one", name);
+    return {};
+  }
+  // Not blocking, as a FIFO under that name would.
+  UniqueFd fd = UniqueFd::adopt(
+      ::openat(directory, name.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   const bool creating = record_.state.load() == ledger::FileState::kCreating;
-  if (!fd) {
-    if (errno != ENOENT) return last_error();
+  if (!fd && !is_no_file(errno)) return last_error();
+  if (!fd || !is_ours(fd.get(), creating)) {
     if (!creating) log::warning("{} is gone; going on with a new file", path());
     return {};
   }
-  if (creating && !is_ours_and_empty(fd.get())) return {};
   record_.state.store(ledger::FileState::kOpen, std::memory_order_release);
   fd_ = std::move(fd);
   return {};

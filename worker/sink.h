@@ -42,6 +42,11 @@ class Sink final {
     return record_.committed.load(std::memory_order_acquire);
   }
 
+  /// True once a file was chosen.
+  bool recorded() const noexcept {
+    return record_.state.load(std::memory_order_acquire) != ledger::FileState::kNone;
+  }
+
   /// Cuts off what a killed writer left behind `length`. True if there was anything; an error is
   /// said in the log.
   bool cut_to(std::uint64_t length) noexcept;

@@ -44,7 +44,7 @@ void declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--speed", arguments.replay.speed,
                  "1: the capture's timing, 2: twice as fast, 0: as fast as possible (default)");
   app.add_option("--loop", arguments.replay.passes, "Send the capture so many times")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000));
   app.add_flag("--list", arguments.list, "Show sources, ports, bytes and flows; send nothing");
   app.add_flag("--digest", arguments.replay.digests, "Print SHA-256 and bytes per connection");
   app.set_version_flag("--version", "pcap2stream " STREAM_SERVERD_VERSION);

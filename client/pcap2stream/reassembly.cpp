@@ -82,6 +82,8 @@ void Reassembly::take_payload(Flow& flow, const TcpSegment& segment) {
     return;
   }
   if (!flow.announced) {
+    // A keep-alive probe may carry a byte, of no meaning, before the first one.
+    if (flow.stream.distance(end_of(segment)) <= 0) return;
     flow.info.number = announced_++;
     flow.announced = true;
     sink_.on_flow(flow.info);

@@ -58,9 +58,7 @@ void Sender::on_change(Connection& connection) {
       connection.outgoing->flush();
     }
   }
-  if (connection.outgoing->state() == State::kFailed)
-    report_failure(connection, connection.outgoing->error());
-  count(connection);
+  settle(connection);
   changed_();
 }
 
@@ -69,12 +67,13 @@ void Sender::send(const IpAddress& source, Bytes bytes) {
   if (found == connections_.end() || found->second.outgoing == nullptr) return;
   Connection& connection = found->second;
   connection.outgoing->append(bytes);
-  if (connection.outgoing->state() == Outgoing::State::kFailed)
-    report_failure(connection, connection.outgoing->error());
-  count(connection);
+  settle(connection);
 }
 
-void Sender::count(Connection& connection) noexcept {
+/// After anything was done to a connection: tells of its failure, counts its queue.
+void Sender::settle(Connection& connection) {
+  if (connection.outgoing->state() == Outgoing::State::kFailed)
+    report_failure(connection, connection.outgoing->error());
   const std::size_t queued = connection.outgoing->queued();
   full_ -= connection.counted > limits_.queue ? 1 : 0;
   full_ += queued > limits_.queue ? 1 : 0;
@@ -86,9 +85,7 @@ void Sender::flush() {
   for (auto& [source, connection] : connections_) {
     if (connection.counted == 0) continue;
     connection.outgoing->flush();
-    if (connection.outgoing->state() == Outgoing::State::kFailed)
-      report_failure(connection, connection.outgoing->error());
-    count(connection);
+    settle(connection);
   }
 }
 
@@ -97,9 +94,11 @@ bool Sender::ready() const noexcept {
 }
 
 void Sender::finish() {
-  for (auto& [source, connection] : connections_)
-    if (connection.outgoing != nullptr && !connection.outgoing->over())
-      connection.outgoing->finish();
+  for (auto& [source, connection] : connections_) {
+    if (connection.outgoing == nullptr || connection.outgoing->over()) continue;
+    connection.outgoing->finish();
+    settle(connection);
+  }
 }
 
 bool Sender::finished() const noexcept {

@@ -61,7 +61,7 @@ class Sender final {
 
   void connect(Connection& connection);
   void on_change(Connection& connection);
-  void count(Connection& connection) noexcept;
+  void settle(Connection& connection);
   void report_failure(Connection& connection, const std::string& error);
 
   Loop& loop_;

@@ -8,8 +8,8 @@
 namespace serverd {
 
 void Loop::run() {
-  stopping_ = false;
   while (!stopping_) run_once();
+  stopping_ = false;
 }
 
 void Loop::run_once(Clock::duration at_most) {
@@ -89,8 +89,10 @@ Watch::Watch(Loop& loop, int fd, short events, std::function<void(short)> callba
 Watch::~Watch() { loop_.remove(*this); }
 
 void Watch::want(short events) noexcept {
-  loop_.fds_[index_].fd = events == 0 ? -1 : fd_;
-  loop_.fds_[index_].events = events;
+  pollfd& entry = loop_.fds_[index_];
+  entry.fd = events == 0 ? -1 : fd_;
+  entry.events = events;
+  if (events == 0) entry.revents = 0;  // what this turn has found, too
 }
 
 Timer::Timer(Loop& loop, std::function<void()> callback)

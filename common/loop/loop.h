@@ -24,7 +24,8 @@ class Loop final {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  /// Turns until `stop()`. Throws std::system_error only if poll(2) itself fails.
+  /// Turns until `stop()`, also one that came before. Throws std::system_error only if poll(2)
+  /// itself fails.
   void run();
   /// One turn: waits for the next event or timer, at most `at_most`, and calls what is due.
   void run_once(Clock::duration at_most = std::chrono::hours(1));

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 
@@ -118,6 +119,11 @@ UniqueFd connect_to(const SocketAddress& address) {
   if (::connect(fd.get(), address.data(), address.size()) != 0 && errno != EINPROGRESS)
     throw_system_error(errno, "connect " + address.to_string());
   return fd;
+}
+
+UniqueFd duplicate(int fd) {
+  return UniqueFd::adopt(
+      check_call(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "dup of descriptor " + std::to_string(fd)));
 }
 
 std::optional<int> socket_option(int fd, int level, int name) noexcept {

@@ -52,6 +52,9 @@ UniqueFd listen_on(const SocketAddress& address, int backlog);
 /// std::system_error for what fails at once.
 UniqueFd connect_to(const SocketAddress& address);
 
+/// Another descriptor for the same socket or file (CLOEXEC). Throws std::system_error.
+UniqueFd duplicate(int fd);
+
 /// An integer socket option, or empty where the descriptor has none.
 std::optional<int> socket_option(int fd, int level, int name) noexcept;
 

@@ -1,0 +1,89 @@
+#include "common/parcel.h"
+
+#include "common/log.h"
+#include "common/os/error.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace serverd {
+
+Parcel make_parcel() {
+  int ends[2];
+  check_call(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends),
+             "socketpair for a parcel");
+  Parcel parcel{UniqueFd::adopt(ends[0]), UniqueFd::adopt(ends[1])};
+  // Each message is one byte, but is charged with its overhead.
+  const int size = 4 << 20;
+  ::setsockopt(parcel.entrance.get(), SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  return parcel;
+}
+
+int put_into_parcel(int entrance, std::span<const int> descriptors) noexcept {
+  alignas(cmsghdr) char control[CMSG_SPACE(kParcelMessageSize * sizeof(int))];
+  char byte = 'c';
+  iovec part{&byte, 1};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+  cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+  std::memcpy(CMSG_DATA(rights), descriptors.data(), descriptors.size_bytes());
+  return ::sendmsg(entrance, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? errno : 0;
+}
+
+namespace {
+
+void adopt_descriptors(msghdr& header, std::vector<UniqueFd>& into) {
+  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
+    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
+      into.push_back(UniqueFd::adopt(fd));
+    }
+  }
+}
+
+short poll_now(int fd, short events) noexcept {
+  pollfd state{fd, events, 0};
+  return ::poll(&state, 1, 0) == 1 ? state.revents : short{0};
+}
+
+}  // namespace
+
+std::vector<UniqueFd> take_out_of_parcel(int held) {
+  std::vector<UniqueFd> descriptors;
+  for (;;) {
+    alignas(cmsghdr) char control[CMSG_SPACE(kParcelMessageSize * sizeof(int))];
+    char byte = 0;
+    iovec part{&byte, 1};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    const ssize_t n = ::recvmsg(held, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return descriptors;
+    if ((header.msg_flags & MSG_CTRUNC) != 0)
+      log::error("connections were lost from a parcel: no descriptors left (RLIMIT_NOFILE)");
+    adopt_descriptors(header, descriptors);
+  }
+}
+
+bool parcel_complete(int held) noexcept {
+  return (poll_now(held, POLLRDHUP) & (POLLRDHUP | POLLHUP)) != 0;
+}
+
+bool parcel_filled(int held) noexcept { return (poll_now(held, POLLIN) & POLLIN) != 0; }
+
+}  // namespace serverd

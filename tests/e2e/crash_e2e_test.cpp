@@ -1,0 +1,382 @@
+#include "tests/e2e/server.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <thread>
+
+namespace serverd::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string config(std::uint16_t port, const std::string& service = "",
+                   const std::string& restart = "rate = 1000") {
+  return "[daemon]\nuser = \"\"\n[restart]\n" + restart +
+         "\n[[service]]\nname = \"capture\"\nprotocol = \"stream\"\noutput = \"output\"\n"
+         "listen = [\"127.0.0.1:" +
+         std::to_string(port) + "\"]\n" + service + "\n";
+}
+
+/// The pid of a worker's keeper, its only child.
+pid_t keeper_of(pid_t worker) {
+  pid_t keeper = 0;
+  eventually([&] {
+    const auto children = children_of(worker);
+    keeper = children.empty() ? 0 : children.front();
+    return keeper != 0;
+  });
+  return keeper;
+}
+
+std::string port_file(const Workspace& workspace, std::uint16_t port) {
+  return only_file(workspace.path() / "output", "stream_" + std::to_string(port) + "_");
+}
+
+TEST(Crash, NoConnectionNoticesItsWorkersDeath) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client idle("127.0.0.1", port);
+  const Client client("127.0.0.1", port);
+  std::string sent;
+  for (int i = 1; i <= 20; ++i) {
+    const std::string bytes = pattern(50'000, static_cast<unsigned>(i));
+    ASSERT_TRUE(client.send(bytes));
+    sent += bytes;
+    ::kill(server.worker(port), SIGKILL);
+    ASSERT_TRUE(server.wait_for_err("restart " + std::to_string(i) + "\n")) << server.err();
+  }
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_TRUE(file_content(port_file(workspace, port)) == sent);
+  EXPECT_FALSE(idle.wait_for_close(std::chrono::milliseconds(0))) << "the idle one is still open";
+  EXPECT_EQ(server.stop(SIGTERM), 0);
+  EXPECT_EQ(server.err().find("out of step"), std::string::npos);
+  EXPECT_EQ(server.err().find("lost"), std::string::npos);
+}
+
+/// Kills at random moments while clients send; returns how often.
+int kill_while(const Server& server, std::uint16_t port, const std::atomic<bool>& busy,
+               int signal) {
+  std::minstd_rand random(1);
+  int kills = 0;
+  while (busy) {
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 30'000));
+    const pid_t worker = server.worker(port);
+    if (worker != 0 && !children_of(worker).empty() && ::kill(worker, signal) == 0) ++kills;
+  }
+  return kills;
+}
+
+TEST(Crash, EveryByteIsStoredOnceUnderRandomKills) {
+  for (const char* files : {"per-port", "per-connection"}) {
+    Workspace workspace;
+    const auto port = free_ports(1);
+    workspace.write("c.toml", config(port, std::string("files = \"") + files + "\"",
+                                     "rate = 1000\nquarantine_after = 1000\ninitial = \"1ms\"\n"
+                                     "maximum = \"2ms\""));
+    Server server(workspace, {"-c", "c.toml"});
+    constexpr int kClients = 8;
+    std::vector<std::string> sent(kClients);
+    std::atomic<int> done = 0;
+    std::atomic<bool> busy = true;
+    std::vector<std::thread> senders;
+    for (int i = 0; i < kClients; ++i) {
+      senders.emplace_back([&, i] {
+        std::minstd_rand random(static_cast<unsigned>(i));
+        const Client client("127.0.0.1", port);
+        for (int round = 0; round < 150; ++round) {
+          // The upper half of each byte tells whose it is.
+          std::string bytes(1 + random() % (i % 2 == 0 ? 300 : 200'000), '\0');
+          for (char& byte : bytes) byte = static_cast<char>(i << 4 | (random() & 15));
+          ASSERT_TRUE(client.send(bytes));
+          sent[static_cast<std::size_t>(i)] += bytes;
+        }
+        client.half_close();
+        EXPECT_TRUE(client.wait_for_close(Seconds(60)));
+        if (++done == kClients) busy = false;
+      });
+    }
+    const int kills = kill_while(server, port, busy, SIGKILL);
+    for (std::thread& sender : senders) sender.join();
+    EXPECT_EQ(server.stop(SIGTERM), 0);
+    std::vector<std::string> saved(kClients);
+    for (const auto& entry : fs::directory_iterator(workspace.path() / "output"))
+      for (const char byte : file_content(entry.path()))
+        saved[static_cast<unsigned char>(byte) >> 4] += byte;
+    for (std::size_t i = 0; i < kClients; ++i)
+      EXPECT_TRUE(saved[i] == sent[i]) << files << ", client " << i << ": " << sent[i].size()
+                                       << " bytes sent, " << saved[i].size() << " saved";
+    EXPECT_GT(kills, 20);
+    EXPECT_EQ(server.err().find("out of step"), std::string::npos) << server.err();
+  }
+}
+
+TEST(Crash, NoNewcomerIsLost) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port, "",
+                                   "rate = 1000\nquarantine_after = 1000\n"
+                                   "initial = \"1ms\"\nmaximum = \"2ms\""));
+  Server server(workspace, {"-c", "c.toml"});
+  std::atomic<bool> busy = true;
+  constexpr int kConnections = 1500;
+  std::thread clients([&] {
+    for (int i = 0; i < kConnections; ++i) {
+      const Client client("127.0.0.1", port);
+      EXPECT_TRUE(client.send("0123456789"));
+      client.half_close();
+      EXPECT_TRUE(client.wait_for_close());
+    }
+    busy = false;
+  });
+  kill_while(server, port, busy, SIGKILL);
+  clients.join();
+  EXPECT_EQ(server.stop(SIGTERM), 0);
+  EXPECT_EQ(file_content(port_file(workspace, port)).size(), 10U * kConnections);
+}
+
+TEST(Crash, AHungWorkerIsReplacedWithItsConnections) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port, "", "watchdog = \"300ms\""));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client client("127.0.0.1", port);
+  ASSERT_TRUE(client.send("before,"));
+  ASSERT_TRUE(server.wait_for_err("Created output file"));
+  ::kill(server.worker(port), SIGSTOP);
+  ASSERT_TRUE(client.send("after"));
+  EXPECT_TRUE(server.wait_for_err("hangs (watchdog), sent signal 6")) << server.err();
+  EXPECT_TRUE(server.wait_for_err("is up, restart 1")) << server.err();
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, port)), "before,after");
+}
+
+TEST(Crash, AHealthyIdleWorkerIsLeftAloneByTheWatchdog) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port, "", "watchdog = \"200ms\""));
+  Server server(workspace, {"-c", "c.toml"});
+  const pid_t worker = server.worker(port);
+  std::this_thread::sleep_for(Seconds(1));
+  EXPECT_EQ(server.worker(port), worker);
+}
+
+TEST(Crash, ADeadKeeperIsReplaced) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client client("127.0.0.1", port);
+  ASSERT_TRUE(server.wait_for_err("New connection"));
+  const pid_t worker = server.worker(port);
+  const pid_t keeper = keeper_of(worker);
+  ::kill(keeper, SIGKILL);
+  ASSERT_TRUE(server.wait_for_err("The keeper process")) << server.err();
+  ASSERT_TRUE(eventually([&] {
+    const auto children = children_of(worker);
+    return children.size() == 1 && children.front() != keeper;
+  }));
+  ::kill(worker, SIGKILL);
+  ASSERT_TRUE(server.wait_for_err("is up, restart 1"));
+  ASSERT_TRUE(client.send("alive"));
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, port)), "alive");
+}
+
+TEST(Crash, AStoppedKeeperIsWoken) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client client("127.0.0.1", port);
+  ASSERT_TRUE(server.wait_for_err("New connection"));
+  const pid_t worker = server.worker(port);
+  ::kill(keeper_of(worker), SIGSTOP);
+  ::kill(worker, SIGKILL);
+  ASSERT_TRUE(server.wait_for_err("takes long, waking it")) << server.err();
+  ASSERT_TRUE(server.wait_for_err("is up, restart 1"));
+  ASSERT_TRUE(client.send("alive"));
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, port)), "alive");
+}
+
+TEST(Crash, LosesConnectionsOnlyIfWorkerAndKeeperDieTogetherAndSaysSo) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client client("127.0.0.1", port);
+  ASSERT_TRUE(server.wait_for_err("New connection"));
+  const pid_t worker = server.worker(port);
+  const pid_t keeper = keeper_of(worker);
+  ::kill(worker, SIGSTOP);
+  ::kill(keeper, SIGKILL);
+  ::kill(worker, SIGKILL);
+  EXPECT_TRUE(server.wait_for_err("was lost with its worker")) << server.err();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_TRUE(Client("127.0.0.1", port).send("x")) << "the port goes on";
+}
+
+TEST(Crash, StoresWhatADeadWorkerHadReceivedWhenTheDaemonIsStopped) {
+  for (int round = 0; round < 20; ++round) {
+    Workspace workspace;
+    const auto port = free_ports(1);
+    workspace.write("c.toml", config(port));
+    Server server(workspace, {"-c", "c.toml"});
+    const Client client("127.0.0.1", port);
+    const std::string sent = pattern(30'000, 9);
+    ASSERT_TRUE(server.wait_for_err("New connection"));
+    ::kill(server.worker(port), SIGSTOP);
+    ASSERT_TRUE(client.send(sent));
+    ASSERT_TRUE(client.wait_until_acknowledged());
+    ::kill(server.worker(port), SIGKILL);
+    ASSERT_EQ(server.stop(SIGTERM), 0);
+    EXPECT_TRUE(file_content(port_file(workspace, port)) == sent) << server.err();
+  }
+}
+
+TEST(Crash, ThousandsOfConnectionsSurvive) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port, "max_connections = 6000"));
+  Server server(workspace, {"-c", "c.toml"});
+  constexpr std::size_t kConnections = 5000;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (std::size_t i = 0; i < kConnections; ++i) {
+    clients.push_back(std::make_unique<Client>("127.0.0.1", port));
+    if (i % 100 == 0) ASSERT_TRUE(clients.back()->send("a"));
+  }
+  ASSERT_TRUE(server.wait_for_err("New connection", kConnections));
+  ::kill(server.worker(port), SIGKILL);
+  ASSERT_TRUE(server.wait_for_err("is up, restart 1"));
+  for (const auto& client : clients) ASSERT_TRUE(client->send("b"));
+  for (const auto& client : clients) client->half_close();
+  for (const auto& client : clients) ASSERT_TRUE(client->wait_for_close());
+  const std::string file = file_content(port_file(workspace, port));
+  EXPECT_EQ(file.size(), kConnections + kConnections / 100);
+  EXPECT_EQ(server.err().find("lost"), std::string::npos);
+}
+
+TEST(Reload, LeavesUnchangedPortsAloneAndTakesConnectionsAlong) {
+  Workspace workspace;
+  const auto base = free_ports(3);
+  const auto next = static_cast<std::uint16_t>(base + 1);
+  const auto added = static_cast<std::uint16_t>(base + 2);
+  const auto text = [&](const std::string& second, const std::string& third) {
+    return config(base) +
+           "\n[[service]]\nname = \"two\"\nprotocol = \"stream\"\noutput = \"output\"\n" +
+           "listen = [\"127.0.0.1:" + std::to_string(next) + "\"]\n" + second + third;
+  };
+  workspace.write("c.toml", text("", ""));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client first("127.0.0.1", base);
+  const Client second("127.0.0.1", next);
+  ASSERT_TRUE(second.send("before,"));
+  ASSERT_TRUE(server.wait_for_err("Created output file", 2));
+  const pid_t first_worker = server.worker(base);
+  const pid_t second_worker = server.worker(next);
+
+  workspace.write("c.toml",
+                  text("max_connections = 10\nidle_timeout = \"1h\"\n",
+                       "[[service]]\nname = \"three\"\nprotocol = \"stream\"\noutput = \"output\"\n"
+                       "listen = [\"127.0.0.1:" +
+                           std::to_string(added) + "\"]\n"));
+  server.program().signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_err("Reloaded")) << server.err();
+  ASSERT_TRUE(server.wait_for_err("Port " + std::to_string(next) + ": worker")) << server.err();
+  EXPECT_EQ(server.worker(base), first_worker);
+  EXPECT_NE(server.worker(next), second_worker);
+  ASSERT_TRUE(second.send("after"));
+  second.half_close();
+  EXPECT_TRUE(second.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, next)), "before,after");
+  EXPECT_TRUE(Client("127.0.0.1", added).send("new"));
+
+  workspace.write("c.toml", text("max_connections = 10\nidle_timeout = \"1h\"\n", ""));
+  const Client last("127.0.0.1", added);
+  ASSERT_TRUE(last.send("last"));
+  server.program().signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_err("no longer configured")) << server.err();
+  EXPECT_TRUE(eventually([&] {
+    try {
+      const Client refused("127.0.0.1", added);
+      return false;
+    } catch (const std::system_error&) {
+      return true;
+    }
+  })) << "a removed port stops accepting";
+  ASSERT_TRUE(last.send("words"));
+  last.half_close();
+  EXPECT_TRUE(last.wait_for_close()) << "but its connections end by themselves";
+  EXPECT_TRUE(eventually([&] { return server.worker(added) == 0; }));
+  EXPECT_EQ(file_content(port_file(workspace, added)), "newlastwords");
+}
+
+TEST(Reload, RefusesAConfigThatIsWrongOrCannotBeApplied) {
+  Workspace workspace;
+  const auto base = free_ports(2);
+  workspace.write("c.toml", config(base));
+  Server server(workspace, {"-c", "c.toml"});
+  const pid_t worker = server.worker(base);
+  workspace.write("c.toml", "nonsense = 1\n" + config(base));
+  server.program().signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_err("Reload refused", 1));
+  EXPECT_NE(server.err().find("c.toml:1:1: "), std::string::npos) << server.err();
+  const auto taken = static_cast<std::uint16_t>(base + 1);
+  const Workspace other_workspace;
+  Server other(other_workspace, {"stream", "127.0.0.1", std::to_string(taken), "1"});
+  workspace.write("c.toml", config(base, "idle_timeout = \"5s\"") +
+                                "\n[[service]]\nname = \"two\"\nprotocol = \"stream\"\n"
+                                "output = \"output\"\nlisten = [\"127.0.0.1:" +
+                                std::to_string(taken) + "\"]\n");
+  server.program().signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_err("Reload refused", 2)) << server.err();
+  EXPECT_NE(server.err().find(std::to_string(taken) + ": Address already in use"),
+            std::string::npos);
+  EXPECT_EQ(server.worker(base), worker) << "nothing was touched";
+}
+
+TEST(Reload, AStormLosesNothing) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  std::atomic<bool> busy = true;
+  std::string sent;
+  std::thread sender([&] {
+    const Client client("127.0.0.1", port);
+    for (unsigned i = 0; busy; ++i) {
+      const std::string bytes = pattern(20'000, i);
+      ASSERT_TRUE(client.send(bytes));
+      sent += bytes;
+    }
+    client.half_close();
+    EXPECT_TRUE(client.wait_for_close());
+  });
+  constexpr int kReloads = 50;
+  for (int i = 0; i < kReloads; ++i) {
+    workspace.write("c.toml", config(port, "max_connections = " + std::to_string(100 + i % 7)));
+    server.program().signal(SIGHUP);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  busy = false;
+  sender.join();
+  EXPECT_TRUE(file_content(port_file(workspace, port)) == sent);
+  EXPECT_EQ(server.err().find("out of step"), std::string::npos);
+  EXPECT_EQ(server.err().find("refused"), std::string::npos) << server.err();
+  EXPECT_EQ(server.stop(SIGTERM), 0);
+}
+
+}  // namespace
+}  // namespace serverd::test

@@ -1,0 +1,116 @@
+#include "worker/keeper.h"
+
+#include "common/log.h"
+#include "common/os/error.h"
+#include "common/parcel.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <ctime>
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace serverd {
+namespace {
+
+// From here to `keep`: what the keeper process runs. It is a copy of the worker at some moment,
+// so: async-signal-safe calls only, no allocation, no log.
+
+int option_of(int fd, int name) noexcept {
+  int value = -1;
+  socklen_t size = sizeof value;
+  return ::getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+bool is_connection(int fd) noexcept {
+  const int domain = option_of(fd, SO_DOMAIN);
+  return (domain == AF_INET || domain == AF_INET6) && option_of(fd, SO_TYPE) == SOCK_STREAM &&
+         option_of(fd, SO_ACCEPTCONN) == 0;
+}
+
+void put_patiently(int entrance, const int* descriptors, std::size_t count) noexcept {
+  const timespec pause{0, 2'000'000};
+  for (;;) {
+    const int error = put_into_parcel(entrance, {descriptors, count});
+    if (error != ETOOMANYREFS && error != EAGAIN && error != EINTR) return;
+    ::nanosleep(&pause, nullptr);  // whoever limits us sets the deadline
+  }
+}
+
+void park_connections(int entrance) noexcept {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  int batch[kParcelMessageSize];
+  std::size_t count = 0;
+  for (int fd = 3; fd < static_cast<int>(limit.rlim_cur); ++fd) {
+    if (!is_connection(fd)) continue;
+    batch[count++] = fd;
+    if (count == kParcelMessageSize) put_patiently(entrance, batch, std::exchange(count, 0));
+  }
+  if (count > 0) put_patiently(entrance, batch, count);
+}
+
+/// ps(1) shows what the worker is called; the names are of one length.
+void rename_process() noexcept {
+  constexpr char kWorker[] = "stream-worker";
+  constexpr char kKeeper[] = "stream-keeper";
+  if (std::strncmp(program_invocation_name, kWorker, sizeof kWorker - 1) == 0)
+    std::memcpy(program_invocation_name, kKeeper, sizeof kKeeper - 1);
+  ::prctl(PR_SET_NAME, kKeeper);
+}
+
+[[noreturn]] void keep(int worker_pidfd, int entrance) noexcept {
+  ::prctl(PR_SET_PDEATHSIG, 0);
+  rename_process();
+  pollfd dead{worker_pidfd, POLLIN, 0};
+  while (::poll(&dead, 1, -1) < 1) {
+  }
+  park_connections(entrance);
+  ::_exit(0);
+}
+
+}  // namespace
+
+Keeper::Keeper(UniqueFd entrance)
+    : entrance_(std::move(entrance)),
+      own_pidfd_(UniqueFd::adopt(static_cast<int>(
+          check_call(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)), "pidfd_open")))) {
+  start();
+}
+
+void Keeper::start() {
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, &before);
+  const auto pid = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+  if (pid == 0) keep(own_pidfd_.get(), entrance_.get());
+  const int error = errno;
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) throw_system_error(error, "clone of the keeper");
+  pid_ = pid;
+}
+
+void Keeper::revive_if_dead() {
+  if (pid_ == 0 || ::waitpid(pid_, nullptr, WNOHANG) != pid_) return;
+  log::warning("The keeper process {} died; starting another", pid_);
+  start();
+}
+
+void Keeper::dismiss() noexcept {
+  if (pid_ == 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = 0;
+}
+
+}  // namespace serverd
