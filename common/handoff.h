@@ -19,6 +19,9 @@ inline constexpr const char* kConfig = "config";  ///< sealed memfd with the wor
 inline constexpr const char* kLedger = "ledger";  ///< memfd sealed against growing and shrinking
 inline constexpr const char* kParcel = "parcel";  ///< connections of workers before; any number
 inline constexpr const char* kParcelOut = "parcel-out";  ///< where the keeper parks connections
+
+/// What a supervisor is given by the one before it, which was upgraded: a parcel with its state.
+inline constexpr const char* kSupervisorState = "supervisor-state";
 }  // namespace handoff_name
 
 /// Set for a worker whose predecessor died by its own fault (SIGSEGV and the like): after how many

@@ -108,6 +108,7 @@ UniqueFd resized_copy(int fd, std::uint32_t slot_count) {
   // Plain memory on both sides: nobody else looks at either now.
   std::memcpy(static_cast<void*>(&to.header()), &from.header(), sizeof(Layout));
   to.header().slot_count = count;
+  to.intent().slot = count;  // no slot, unless its own is in use and moves
   for (std::uint32_t i = 0; i < used.size(); ++i) {
     std::memcpy(static_cast<void*>(&to.slots()[i]), &from.slots()[used[i]], sizeof(Slot));
     if (used[i] == old_intent_slot) to.intent().slot = i;

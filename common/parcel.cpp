@@ -11,6 +11,13 @@
 
 namespace serverd {
 
+namespace {
+
+/// kParcelMessageSize names.
+constexpr std::size_t kLongestText = std::size_t{64} << 10;
+
+}  // namespace
+
 Parcel make_parcel() {
   int ends[2];
   check_call(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends),
@@ -22,10 +29,10 @@ Parcel make_parcel() {
   return parcel;
 }
 
-int put_into_parcel(int entrance, std::span<const int> descriptors) noexcept {
+int put_into_parcel(int entrance, std::span<const int> descriptors,
+                    std::string_view text) noexcept {
   alignas(cmsghdr) char control[CMSG_SPACE(kParcelMessageSize * sizeof(int))];
-  char byte = 'c';
-  iovec part{&byte, 1};
+  iovec part{const_cast<char*>(text.data()), text.size()};  // only read by sendmsg(2)
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
@@ -60,12 +67,12 @@ short poll_now(int fd, short events) noexcept {
 
 }  // namespace
 
-std::vector<UniqueFd> take_out_of_parcel(int held) {
-  std::vector<UniqueFd> descriptors;
+std::vector<ParcelMessage> take_messages_out_of_parcel(int held) {
+  std::vector<ParcelMessage> messages;
+  std::string text(kLongestText, '\0');
   for (;;) {
     alignas(cmsghdr) char control[CMSG_SPACE(kParcelMessageSize * sizeof(int))];
-    char byte = 0;
-    iovec part{&byte, 1};
+    iovec part{text.data(), text.size()};
     msghdr header{};
     header.msg_iov = &part;
     header.msg_iovlen = 1;
@@ -73,11 +80,19 @@ std::vector<UniqueFd> take_out_of_parcel(int held) {
     header.msg_controllen = sizeof control;
     const ssize_t n = ::recvmsg(held, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return descriptors;
+    if (n <= 0) return messages;
     if ((header.msg_flags & MSG_CTRUNC) != 0)
-      log::error("connections were lost from a parcel: no descriptors left (RLIMIT_NOFILE)");
-    adopt_descriptors(header, descriptors);
+      log::error("descriptors were lost from a parcel: none are left (RLIMIT_NOFILE)");
+    messages.push_back({text.substr(0, static_cast<std::size_t>(n)), {}});
+    adopt_descriptors(header, messages.back().descriptors);
   }
+}
+
+std::vector<UniqueFd> take_out_of_parcel(int held) {
+  std::vector<UniqueFd> descriptors;
+  for (ParcelMessage& message : take_messages_out_of_parcel(held))
+    for (UniqueFd& fd : message.descriptors) descriptors.push_back(std::move(fd));
+  return descriptors;
 }
 
 bool parcel_complete(int held) noexcept {

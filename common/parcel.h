@@ -3,6 +3,8 @@
 #include "common/os/unique_fd.h"
 
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace serverd {
@@ -21,13 +23,24 @@ Parcel make_parcel();
 /// How many descriptors go into one message: SCM_MAX_FD of the kernel, see unix(7).
 inline constexpr std::size_t kParcelMessageSize = 253;
 
-/// Puts at most kParcelMessageSize borrowed descriptors into `entrance` without blocking. 0, or an
-/// errno value: ETOOMANYREFS (too many in flight) and EAGAIN pass with time. Async-signal-safe.
-int put_into_parcel(int entrance, std::span<const int> descriptors) noexcept;
+/// Puts at most kParcelMessageSize borrowed descriptors into `entrance` without blocking, with a
+/// text of at least one byte. 0, or an errno value: ETOOMANYREFS (too many in flight) and EAGAIN
+/// pass with time. Async-signal-safe.
+int put_into_parcel(int entrance, std::span<const int> descriptors,
+                    std::string_view text = "c") noexcept;
 
 /// Takes everything out of `held` that is there now, in order. What cannot be taken because
 /// descriptors have run out stays lost in the message it was in; the log says so.
 std::vector<UniqueFd> take_out_of_parcel(int held);
+
+/// One message of a parcel.
+struct ParcelMessage {
+  std::string text;
+  std::vector<UniqueFd> descriptors;
+};
+
+/// As take_out_of_parcel, with the texts.
+std::vector<ParcelMessage> take_messages_out_of_parcel(int held);
 
 /// True once the entrance is closed everywhere: nothing more will come.
 bool parcel_complete(int held) noexcept;

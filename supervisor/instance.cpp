@@ -26,6 +26,8 @@ namespace fs = std::filesystem;
 
 /// A process in uninterruptible sleep does not even take SIGKILL; we do not wait for it forever.
 constexpr auto kKillPatience = std::chrono::seconds(1);
+constexpr auto kUpgradeCheckPatience = std::chrono::seconds(10);
+constexpr auto kUpgradeRetryDelay = std::chrono::milliseconds(50);
 
 /// Beside ourselves (a build tree), else where it is installed.
 UniqueFd open_worker_executable() {
@@ -42,6 +44,22 @@ UniqueFd open_worker_executable() {
       fmt::format("the worker program is missing: neither {} nor {} nor {} "
                   "can be executed",
                   candidates[0].string(), candidates[1].string(), candidates[2].string()));
+}
+
+/// Out of what was inherited: the state of the supervisor that this process was before an upgrade.
+/// Sockets of the service manager come in it too.
+SupervisorState take_state(std::vector<NamedFd> inherited) {
+  for (const NamedFd& item : inherited)
+    if (item.name == handoff_name::kSupervisorState) return unpack_state(item.fd.get());
+  SupervisorState none;
+  none.sockets = std::move(inherited);
+  return none;
+}
+
+RuntimeDir open_runtime_dir(const std::string& root, const std::string& name,
+                            const std::optional<UserIds>& user, UniqueFd lock) {
+  return lock ? RuntimeDir(root, name, std::move(lock))
+              : RuntimeDir(root, name, user ? std::optional(user->uid) : std::nullopt);
 }
 
 void raise_descriptor_limit() {
@@ -69,26 +87,57 @@ std::vector<NamedFd> take_inherited() {
   return inherited;
 }
 
+void check_adoption(const Config& config, std::vector<NamedFd> inherited) {
+  worker_user(config.daemon.user);
+  open_worker_executable();
+  const SupervisorState state = take_state(std::move(inherited));
+  if (!state.lock) throw HandoffError("supervisor state: nothing was handed over");
+}
+
 Instance::Instance(const Config& config, ConfigSource source, const std::string& runtime_root,
-                   std::vector<NamedFd> inherited)
+                   std::vector<NamedFd> inherited, ProgramStart start)
     : source_(std::move(source)),
+      start_(std::move(start)),
       daemon_(config.daemon),
-      inherited_(std::move(inherited)),
+      adopted_(take_state(std::move(inherited))),
+      inherited_(std::move(adopted_.sockets)),
       user_(worker_user(config.daemon.user)),
       worker_executable_(open_worker_executable()),
-      runtime_dir_(runtime_root, config.daemon.name,
-                   user_ ? std::optional(user_->uid) : std::nullopt),
+      runtime_dir_(
+          open_runtime_dir(runtime_root, config.daemon.name, user_, std::move(adopted_.lock))),
       environment_{loop_, worker_executable_.get(), user_, runtime_dir_.path(),
                    [this] { on_port_changed(); }},
       give_up_(loop_, [this] { loop_.stop(); }),
-      signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGCHLD, SIGPIPE},
+      upgrade_timer_(loop_, [this] { upgrade(); }),
+      signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD, SIGPIPE},
                [this](int signal) { on_signal(signal); }) {
   raise_descriptor_limit();
   // Keepers whose workers died, and other orphans, come to us instead of staying behind.
   check_call(::prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
-  Plan plan = make_plan(config);
-  announce(plan);
-  carry_out(std::move(plan));
+  if (adopted_.ports.empty()) {
+    Plan plan = make_plan(config);
+    announce(plan);
+    carry_out(std::move(plan));
+  } else {
+    adopt(config);
+  }
+}
+
+/// From now on we must not fail: live connections hang on us.
+void Instance::adopt(const Config& config) {
+  for (Port::Inherited& inherited : std::exchange(adopted_.ports, {})) {
+    ports_.push_back(std::make_unique<Port>(environment_, std::move(inherited)));
+    to_renew_.emplace_back(ports_.back()->number(), ports_.back()->generation());
+  }
+  log::info("Upgraded to version {}: going on with {} ports", STREAM_SERVERD_VERSION,
+            ports_.size());
+  try {
+    carry_out(make_plan(config));
+  } catch (const std::exception& error) {
+    log::error("{}", error.what());
+    log::error("The configuration cannot be applied; the ports go on as they were");
+  }
+  loop_.defer([this] { reap_children(); });  // who died while there was nobody to hear of it
 }
 
 Instance::~Instance() = default;
@@ -103,8 +152,14 @@ Instance::Plan Instance::make_plan(const Config& config) {
     });
     failures.insert(failures.end(), bound.failures.begin(), bound.failures.end());
     const PortSettings settings = PortSettings::from(config, service);
-    for (PortListeners& listeners : bound.ports)
+    for (PortListeners& listeners : bound.ports) {
+      // The config's own ports cannot overlap; inherited ones show what they are only now.
+      for (const Plan::Item& other : plan.ports)
+        if (other.listeners.port == listeners.port)
+          failures.push_back(fmt::format("service {}: port {} is served by another service already",
+                                         service.name, listeners.port));
       plan.ports.push_back({settings, std::move(listeners)});
+    }
   }
   if (!failures.empty() && (!config.daemon.skip_bind_failures || plan.ports.empty()))
     throw StartFailure(kExitBind, joined(failures));
@@ -185,6 +240,8 @@ void Instance::on_signal(int signal) {
       return;
     case SIGHUP:
       return reload();
+    case SIGUSR2:
+      return check_upgrade();
     case SIGTERM:
     case SIGINT:
       log::info("Received signal {}, initiating shutdown...", signal);
@@ -225,6 +282,82 @@ void Instance::reload() {
   log::info("Reloaded");
 }
 
+std::vector<HandedFd> Instance::state_to_hand_over() const {
+  std::vector<HandedFd> state = {{"lock", runtime_dir_.lock()}};
+  for (const NamedFd& item : inherited_) state.push_back({"socket." + item.name, item.fd.get()});
+  for (const auto& port : ports_)
+    for (HandedFd& item : port->state_to_hand_over()) state.push_back(std::move(item));
+  return state;
+}
+
+void Instance::refuse_upgrade(const std::string& why) {
+  upgrade_check_ = 0;
+  upgrade_timer_.disarm();
+  log::error("Upgrade refused: {}; everything goes on as before", why);
+}
+
+/// First the new program is asked whether it could take over what there really is.
+void Instance::check_upgrade() {
+  log::info("Received signal {}, upgrading to {}", SIGUSR2, start_.path);
+  if (upgrade_check_ != 0 || draining_)
+    return log::warning("Upgrade ignored: {}", draining_ ? "shutting down" : "one is on its way");
+  try {
+    const UniqueFd program = UniqueFd::adopt(
+        check_call(::open(start_.path.c_str(), O_PATH | O_CLOEXEC), "open " + start_.path));
+    const UniqueFd state = pack_state(state_to_hand_over());
+    SpawnRequest request{
+        program.get(),   start_.path, {{handoff_name::kSupervisorState, state.get()}}, {}, {},
+        start_.arguments};
+    request.arguments.push_back("--adopt-check");
+    upgrade_check_ = spawn(request);
+    upgrade_timer_.arm_in(kUpgradeCheckPatience);
+  } catch (const std::system_error& error) {
+    refuse_upgrade(error.what());
+  }
+}
+
+void Instance::on_upgrade_checked(int code, int status) {
+  upgrade_timer_.disarm();
+  if (code != CLD_EXITED || status != kExitOk)
+    return refuse_upgrade(fmt::format("the new program cannot take over ({} {})",
+                                      code == CLD_EXITED ? "exit code" : "signal", status));
+  upgrade_check_ = 0;
+  upgrade();
+}
+
+/// The timer's: a check that hangs is ended, an upgrade that had to wait is tried again.
+void Instance::upgrade() {
+  if (upgrade_check_ != 0) {
+    ::kill(upgrade_check_, SIGKILL);
+    return;
+  }
+  const bool settled =
+      std::all_of(ports_.begin(), ports_.end(), [](const auto& port) { return port->settled(); });
+  if (!settled) return upgrade_timer_.arm_in(kUpgradeRetryDelay);
+  try {
+    const UniqueFd state = pack_state(state_to_hand_over());
+    refuse_upgrade(
+        fmt::format("exec {}: {}", start_.path, error_text(reexec(start_, state.get()))));
+  } catch (const std::system_error& error) {
+    refuse_upgrade(error.what());
+  }
+}
+
+/// After an upgrade: one at a time, so that trouble with the new worker shows at one port only.
+void Instance::renew_workers() {
+  while (!to_renew_.empty()) {
+    const auto [number, generation] = to_renew_.back();
+    Port* port = find_port(number);
+    if (port != nullptr && port->state() == PoolState::kUp && port->generation() == generation)
+      return port->replace();
+    const bool on_its_way = port != nullptr && (port->state() == PoolState::kStarting ||
+                                                port->state() == PoolState::kDraining);
+    if (on_its_way) return;
+    to_renew_.pop_back();
+    if (to_renew_.empty()) log::info("Upgrade complete: every worker runs the new program");
+  }
+}
+
 void Instance::stop(StopMode mode) {
   draining_ = true;
   stopping_ = mode == StopMode::kStop;
@@ -250,6 +383,7 @@ void Instance::reap_children() {
     if (port != nullptr) port->hear_last_words();
     ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED | WNOHANG);
     if (port != nullptr) port->worker_exited(info.si_code, info.si_status);
+    if (info.si_pid == upgrade_check_) on_upgrade_checked(info.si_code, info.si_status);
   }
 }
 
@@ -272,10 +406,12 @@ void Instance::settle_ports() {
   std::erase_if(ports_, [](const auto& port) {
     return port->retired() && port->state() == PoolState::kDown;
   });
-  if (!draining_)
+  if (!draining_) {
     report_status();
-  else if (count({PoolState::kDown}) == static_cast<std::ptrdiff_t>(ports_.size()))
+    renew_workers();
+  } else if (count({PoolState::kDown}) == static_cast<std::ptrdiff_t>(ports_.size())) {
     loop_.stop();
+  }
 }
 
 std::ptrdiff_t Instance::count(std::initializer_list<PoolState> states) const {

@@ -6,12 +6,15 @@
 #include "common/loop/signals.h"
 #include "common/notify.h"
 #include "supervisor/port.h"
+#include "supervisor/reexec.h"
 #include "supervisor/runtime_dir.h"
+#include "supervisor/supervisor_state.h"
 
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -22,6 +25,10 @@ namespace serverd {
 /// thing a daemon does. Throws HandoffError, std::system_error.
 std::vector<NamedFd> take_inherited();
 
+/// `--adopt-check`: finds out whether this program could go on with what `inherited` holds, without
+/// changing anything. Throws as Instance does.
+void check_adoption(const Config& config, std::vector<NamedFd> inherited);
+
 /// The daemon: owns loop, signals, runtime directory and ports.
 class Instance final {
  public:
@@ -31,7 +38,7 @@ class Instance final {
   /// Binds everything before it starts anything. `inherited`: what take_inherited gave. Throws
   /// StartFailure, InstanceRunning, std::system_error.
   Instance(const Config& config, ConfigSource source, const std::string& runtime_root,
-           std::vector<NamedFd> inherited);
+           std::vector<NamedFd> inherited, ProgramStart start);
   ~Instance();
 
   /// Serves until told to stop. Returns the exit code.
@@ -50,12 +57,19 @@ class Instance final {
   /// Throws StartFailure; nothing has been changed then, but directories may have been made.
   Plan make_plan(const Config& config);
   void carry_out(Plan plan);
+  void adopt(const Config& config);
   void announce(const Plan& plan) const;
   UniqueFd have_listener(const SocketAddress& address) const;
   Port* find_port(std::uint16_t number) noexcept;
 
   void on_signal(int signal);
   void reload();
+  std::vector<HandedFd> state_to_hand_over() const;
+  void check_upgrade();
+  void on_upgrade_checked(int code, int status);
+  void upgrade();
+  void refuse_upgrade(const std::string& why);
+  void renew_workers();
   void stop(StopMode mode);
   void kill_all();
   void reap_children();
@@ -68,18 +82,23 @@ class Instance final {
   Loop loop_;
   Notifier notifier_ = Notifier::from_environment();
   ConfigSource source_;
+  ProgramStart start_;
   DaemonConfig daemon_;
-  std::vector<NamedFd> inherited_;
+  SupervisorState adopted_;         ///< moved away during construction
+  std::vector<NamedFd> inherited_;  ///< sockets for "systemd:NAME"
   std::optional<UserIds> user_;
   UniqueFd worker_executable_;
   RuntimeDir runtime_dir_;
   PortEnvironment environment_;
   std::vector<std::unique_ptr<Port>> ports_;
+  std::vector<std::pair<std::uint16_t, unsigned>> to_renew_;  ///< port and generation
+  pid_t upgrade_check_ = 0;
   bool ready_reported_ = false;
   bool draining_ = false;
   bool stopping_ = false;
   bool report_due_ = false;
   Timer give_up_;
+  Timer upgrade_timer_;
   Signals signals_;
 };
 

@@ -31,6 +31,8 @@ struct Options {
   unsigned base_port = 0;
   unsigned port_count = 0;
   std::string output = "output";
+  bool adopt_check = false;
+  ProgramStart start;
 };
 
 int usage_error(const std::string& what) {
@@ -47,12 +49,16 @@ void log_lines(const std::string& text) {
   }
 }
 
-int run_daemon(const Config& config, Instance::ConfigSource source,
-               const std::string& runtime_dir) {
+int run_daemon(const Config& config, Instance::ConfigSource source, const Options& options) {
   log::configure(config.daemon.log_level, config.daemon.log_target);
   try {
     std::vector<NamedFd> inherited = take_inherited();
-    return Instance(config, std::move(source), runtime_root(runtime_dir), std::move(inherited))
+    if (options.adopt_check) {
+      check_adoption(config, std::move(inherited));
+      return kExitOk;
+    }
+    return Instance(config, std::move(source), runtime_root(options.runtime_dir),
+                    std::move(inherited), options.start)
         .run();
   } catch (const StartFailure& failure) {
     log_lines(failure.what());
@@ -79,7 +85,7 @@ int run_from_file(const Options& options) {
   };
   const auto parsed = source();
   if (const auto* config = std::get_if<Config>(&parsed))
-    return run_daemon(*config, source, options.runtime_dir);
+    return run_daemon(*config, source, options);
   for (const std::string& line : std::get<ConfigErrors>(parsed).lines) log::error("{}", line);
   return kExitConfig;
 }
@@ -89,7 +95,7 @@ int run_stream(const Options& options) {
     const Config config =
         stream_quick_form(options.ip, options.base_port, options.port_count, options.output);
     return run_daemon(
-        config, [config] { return config; }, options.runtime_dir);
+        config, [config] { return config; }, options);
   } catch (const std::invalid_argument& error) {
     return usage_error(error.what());
   }
@@ -98,9 +104,13 @@ int run_stream(const Options& options) {
 int run(int argc, char** argv) {
   CLI::App app("TCP capture host: one supervised worker process per port.", "stream-serverd");
   Options options;
+  options.start = ProgramStart::remember(argc, argv);
   app.set_version_flag("--version", "stream-serverd " STREAM_SERVERD_VERSION);
   app.add_option("-c,--config", options.config_file, "Configuration file")->capture_default_str();
   app.add_option("--runtime-dir", options.runtime_dir, "Where instances keep their sockets");
+  app.add_flag("--adopt-check", options.adopt_check,
+               "Only say whether this program could take over what a running one hands over")
+      ->group("");
   app.require_subcommand(0, 1);
   app.fallthrough();
   app.footer("See stream-serverd(8) and stream-serverd.toml(5).");

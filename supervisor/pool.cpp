@@ -67,6 +67,12 @@ void Pool::configure(const RestartConfig& config, Timeouts timeouts) {
   timeouts_ = timeouts;
 }
 
+void Pool::adopt(bool is_ready) {
+  wanted_ = true;
+  enter(PoolState::kStarting, config_.start_timeout);
+  if (is_ready) ready();
+}
+
 void Pool::kill() {
   want_down(StopMode::kStop);
   finishing_ = kFinishAttempts;  // too late for what is parked
@@ -188,10 +194,7 @@ void Pool::change_end() {
 }
 
 void Pool::ended() {
-  if (wanted_) {
-    ++restarts_;
-    return start();
-  }
+  if (wanted_) return start();
   go_down();
 }
 

@@ -80,6 +80,8 @@ class Pool final {
   void replace();
   /// New settings, for what comes from now on.
   void configure(const RestartConfig& config, Timeouts timeouts);
+  /// Goes on with a worker that runs already. Called first.
+  void adopt(bool is_ready);
   /// The worker has sent WATCHDOG=1.
   void heartbeat();
   /// Ends a worker at once, by SIGKILL, and leaves the port down.

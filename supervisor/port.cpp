@@ -22,6 +22,8 @@ constexpr auto kKeeperPatience = std::chrono::milliseconds(500);
 /// Then the port goes on without the connections that it did not park.
 constexpr auto kKeeperDeadline = std::chrono::seconds(5);
 
+constexpr std::size_t kMaxConfigSize = std::size_t{1} << 20;
+
 std::string describe_exit(int code, int status) {
   if (code == CLD_EXITED) return fmt::format("exited with code {}", status);
   return fmt::format("was killed by signal {} ({}{})", status, ::strsignal(status),
@@ -66,7 +68,52 @@ Port::Port(const PortEnvironment& environment, PortSettings settings, PortListen
       timer_(environment.loop, [this] { pool_.timer(); }),
       pool_(settings_.restart, settings_.timeouts, *this) {}
 
+Port::Port(const PortEnvironment& environment, Inherited inherited)
+    : environment_(environment),
+      listeners_{inherited.port, std::move(inherited.listeners)},
+      config_(std::move(inherited.config)),
+      ledger_(std::move(inherited.ledger)),
+      worker_(inherited.worker),
+      generation_(inherited.generation),
+      parcel_(std::move(inherited.parcel)),
+      parcels_(std::move(inherited.parcels)),
+      keeper_deadline_(environment.loop, [this] { on_keeper_late(); }),
+      random_(std::random_device{}()),
+      timer_(environment.loop, [this] { pool_.timer(); }),
+      pool_(RestartConfig{}, {Milliseconds(5'000), Milliseconds(30'000)}, *this) {
+  const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
+  settings_.protocol = ledger.header().protocol.data();
+  settings_.max_connections = static_cast<unsigned>(ledger.slots().size());
+  settings_.worker_config = read_all(config_.get(), kMaxConfigSize);
+  if (worker_ == 0) {
+    pool_.want_up();
+    return;
+  }
+  channel_ = std::make_unique<WorkerChannel>(environment_.loop, channel_path(),
+                                             std::move(inherited.channel),
+                                             [this](std::string_view lines) { on_message(lines); });
+  channel_->expect(worker_);
+  pool_.adopt(inherited.ready);
+}
+
 Port::~Port() = default;
+
+std::vector<HandedFd> Port::state_to_hand_over() const {
+  std::vector<HandedFd> handed;
+  const auto add = [&](const std::string& role, int fd) {
+    if (fd >= 0) handed.push_back({fmt::format("port.{}.{}", number(), role), fd});
+  };
+  for (const UniqueFd& fd : listeners_.fds) add("listen", fd.get());
+  add("config", config_.get());
+  add("ledger", ledger_.get());
+  add("parcel", parcel_.get());
+  for (const UniqueFd& fd : parcels_) add("parked", fd.get());
+  if (worker_ != 0)
+    add(fmt::format("worker.{}.{}.{}", worker_, generation_,
+                    pool_.state() == PoolState::kStarting ? "starting" : "ready"),
+        channel_->fd());
+  return handed;
+}
 
 std::string Port::title() const {
   return fmt::format("stream-worker: {} {}", settings_.protocol, listeners_.addresses());
@@ -240,7 +287,7 @@ void Port::on_state_changed(PoolState from, PoolState to, Clock::duration delay)
   switch (to) {
     case PoolState::kUp:
       if (generation_ > 1)
-        log::info("Port {}: worker {} is up, restart {}", number(), worker_, pool_.restarts());
+        log::info("Port {}: worker {} is up, restart {}", number(), worker_, generation_ - 1);
       else
         log::debug("Port {}: worker {} is up", number(), worker_);
       break;

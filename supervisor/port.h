@@ -73,6 +73,9 @@ class Port final : PoolActions {
   void kill() { pool_.kill(); }
   /// Puts a new worker in the place of the one that runs, with its connections.
   void replace() { pool_.replace(); }
+  unsigned generation() const noexcept { return generation_; }
+  /// False while a dead worker's connections are still being parked.
+  bool settled() const noexcept { return parcel_watch_ == nullptr; }
   /// Takes new settings and sockets. The worker is replaced, with its connections, if it is
   /// concerned by what has changed. True if anything has.
   bool configure(PortSettings settings, PortListeners listeners);

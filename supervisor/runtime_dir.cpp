@@ -25,6 +25,10 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+std::string instance_path(const std::string& root, const std::string& name) {
+  return fs::absolute(root).lexically_normal().string() + "/" + name;
+}
+
 void make_directory(const std::string& path, mode_t mode) {
   if (::mkdir(path.c_str(), mode) == 0 || errno == EEXIST) return;
   throw_system_error(errno, "mkdir " + path);
@@ -88,9 +92,12 @@ std::string runtime_root(const std::string& option) {
   return fmt::format("/tmp/stream-serverd-{}", ::geteuid());
 }
 
+RuntimeDir::RuntimeDir(const std::string& root, const std::string& name, UniqueFd lock)
+    : path_(instance_path(root, name)), lock_(std::move(lock)) {}
+
 RuntimeDir::RuntimeDir(const std::string& root, const std::string& name,
                        std::optional<uid_t> worker_user)
-    : path_(fs::absolute(root).lexically_normal().string() + "/" + name) {
+    : path_(instance_path(root, name)) {
   // Workers of another user pass through to their notify sockets, which have a mode of their own.
   const mode_t mode = worker_user && *worker_user != ::geteuid() ? 0711 : 0700;
   std::error_code error;

@@ -28,11 +28,14 @@ class RuntimeDir final {
   /// Makes `root`/`name`. `worker_user`: who must be able to reach the notify sockets. Throws
   /// InstanceRunning, std::system_error.
   RuntimeDir(const std::string& root, const std::string& name, std::optional<uid_t> worker_user);
+  /// Goes on with a directory whose lock was handed over.
+  RuntimeDir(const std::string& root, const std::string& name, UniqueFd lock);
   ~RuntimeDir();
   RuntimeDir(const RuntimeDir&) = delete;
   RuntimeDir& operator=(const RuntimeDir&) = delete;
 
   const std::string& path() const noexcept { return path_; }
+  int lock() const noexcept { return lock_.get(); }
 
  private:
   std::string path_;

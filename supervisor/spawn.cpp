@@ -62,7 +62,10 @@ class ChildSetup final : public boost::process::extend::handler {
   explicit ChildSetup(const SpawnRequest& request)
       : request_(request), environment_(worker_environment(request)), parent_(::getpid()) {
     title_ = request.title;
-    argv_ = {title_.data(), nullptr};
+    arguments_ = request.arguments;
+    argv_ = {title_.data()};
+    for (std::string& argument : arguments_) argv_.push_back(argument.data());
+    argv_.push_back(nullptr);
     for (std::string& variable : environment_) envp_.push_back(variable.data());
     envp_.push_back(listen_pid_.data());
     envp_.push_back(nullptr);
@@ -114,6 +117,7 @@ class ChildSetup final : public boost::process::extend::handler {
 
   const SpawnRequest& request_;
   std::string title_;
+  std::vector<std::string> arguments_;
   std::vector<char*> argv_;
   std::vector<std::string> environment_;
   std::vector<char*> envp_;

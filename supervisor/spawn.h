@@ -22,11 +22,12 @@ struct HandedFd {
 };
 
 struct SpawnRequest {
-  int executable;                      ///< descriptor of the program
-  std::string title;                   ///< argv[0], what ps(1) shows
-  std::vector<HandedFd> descriptors;   ///< at most kMaxHandedDescriptors; become 3, 4, …
-  std::vector<std::string> variables;  ///< "NAME=value", added to our environment
-  std::optional<UserIds> user;         ///< empty: stays as we are
+  int executable;                        ///< descriptor of the program
+  std::string title;                     ///< argv[0], what ps(1) shows
+  std::vector<HandedFd> descriptors;     ///< at most kMaxHandedDescriptors; become 3, 4, …
+  std::vector<std::string> variables;    ///< "NAME=value", added to our environment
+  std::optional<UserIds> user;           ///< empty: stays as we are
+  std::vector<std::string> arguments{};  ///< behind argv[0]
 };
 
 inline constexpr int kMaxHandedDescriptors = 64;

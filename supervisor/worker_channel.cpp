@@ -61,8 +61,11 @@ void close_descriptors(msghdr& header) {
 
 WorkerChannel::WorkerChannel(Loop& loop, std::string path, std::optional<uid_t> owner,
                              Message message)
+    : WorkerChannel(loop, path, bind_datagram(path, owner), std::move(message)) {}
+
+WorkerChannel::WorkerChannel(Loop& loop, std::string path, UniqueFd fd, Message message)
     : path_(std::move(path)),
-      fd_(bind_datagram(path_, owner)),
+      fd_(std::move(fd)),
       message_(std::move(message)),
       watch_(loop, fd_.get(), POLLIN, [this](short) { receive(); }) {}
 

@@ -21,8 +21,11 @@ class WorkerChannel final {
   /// Binds the datagram socket `path` (removed first if it exists, and at destruction), for `owner`
   /// if given. Throws std::system_error.
   WorkerChannel(Loop& loop, std::string path, std::optional<uid_t> owner, Message message);
+  /// Goes on with a socket that a supervisor before us bound to `path`.
+  WorkerChannel(Loop& loop, std::string path, UniqueFd fd, Message message);
   ~WorkerChannel();
 
+  int fd() const noexcept { return fd_.get(); }
   /// "NOTIFY_SOCKET=…"
   std::string variable() const { return "NOTIFY_SOCKET=" + path_; }
   void expect(pid_t sender) noexcept { sender_ = sender; }

@@ -7,7 +7,7 @@
 # Usage: compare_with_tcpflow.sh [--verbose] <flow_digests> <capture or directory> …
 #        compare_with_tcpflow.sh [--verbose] <flow_digests> --fetch
 #
-# <flow_digests> is the helper program built from tests/client/pcap2stream. --fetch downloads the
+# <flow_digests> is the program built from tests/client/pcap2stream. --fetch downloads the
 # captures that come with Debian's source packages to a temporary directory (needs deb-src access).
 # Exit: 0 no difference that tshark does not settle for us, 1 differences, 64 usage.
 set -euo pipefail

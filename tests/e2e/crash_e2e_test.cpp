@@ -378,5 +378,115 @@ TEST(Reload, AStormLosesNothing) {
   EXPECT_EQ(server.stop(SIGTERM), 0);
 }
 
+/// Our programs copied to where a test can replace them.
+class Installed final {
+ public:
+  explicit Installed(const Workspace& workspace) : directory_(workspace.path() / "bin") {
+    fs::create_directory(directory_);
+    for (const char* name : {"stream-serverd", "stream-worker"}) put(built(name), name);
+  }
+  std::string serverd() const { return (directory_ / "stream-serverd").string(); }
+  /// As a package manager does: a new file in the old one's place.
+  void put(const std::string& file, const std::string& name) const {
+    fs::copy_file(file, directory_ / "new");
+    fs::rename(directory_ / "new", directory_ / name);
+  }
+
+ private:
+  fs::path directory_;
+};
+
+TEST(Upgrade, KeepsPidAndConnectionsAndReplacesEveryWorker) {
+  Workspace workspace;
+  const Installed installed(workspace);
+  const auto base = free_ports(3);
+  Program server({installed.serverd(), "--runtime-dir", workspace / "run", "stream", "127.0.0.1",
+                  std::to_string(base), "3"},
+                 {workspace.path().string(), {}, ""});
+  ASSERT_TRUE(server.wait_for_err("ports up"));
+  std::vector<std::unique_ptr<Client>> clients;
+  std::vector<std::string> sent(3);
+  const auto send_all = [&](unsigned seed) {
+    for (unsigned i = 0; i < 3; ++i) {
+      const std::string bytes = pattern(100'000, seed + i);
+      ASSERT_TRUE(clients[i]->send(bytes));
+      sent[i] += bytes;
+    }
+  };
+  for (unsigned i = 0; i < 3; ++i)
+    clients.push_back(std::make_unique<Client>("127.0.0.1", static_cast<std::uint16_t>(base + i)));
+  for (int round = 1; round <= 5; ++round) {
+    send_all(static_cast<unsigned>(round) * 10);
+    auto before = children_of(server.pid());
+    installed.put(built("stream-serverd"), "stream-serverd");
+    installed.put(built("stream-worker"), "stream-worker");
+    server.signal(SIGUSR2);
+    send_all(static_cast<unsigned>(round) * 10 + 5);
+    ASSERT_TRUE(server.wait_for_err("Upgrade complete", round)) << server.err();
+    for (const pid_t pid : children_of(server.pid()))
+      EXPECT_EQ(std::count(before.begin(), before.end(), pid), 0) << "an old worker is left";
+  }
+  ASSERT_TRUE(server.running());
+  for (const auto& client : clients) client->half_close();
+  for (const auto& client : clients) EXPECT_TRUE(client->wait_for_close());
+  EXPECT_TRUE(eventually([&] { return children_of(server.pid()).size() == 3; }))
+      << "three workers, and no keeper or check left behind";
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait().value_or(-1), 0) << server.err();
+  for (unsigned i = 0; i < 3; ++i)
+    EXPECT_TRUE(file_content(port_file(workspace, static_cast<std::uint16_t>(base + i))) ==
+                sent[i]);
+}
+
+TEST(Upgrade, ABrokenNewProgramLeavesTheOldOneRunning) {
+  Workspace workspace;
+  const Installed installed(workspace);
+  const auto port = free_ports(1);
+  Program server({installed.serverd(), "--runtime-dir", workspace / "run", "stream", "127.0.0.1",
+                  std::to_string(port), "1"},
+                 {workspace.path().string(), {}, ""});
+  ASSERT_TRUE(server.wait_for_err("ports up"));
+  const Client client("127.0.0.1", port);
+  ASSERT_TRUE(client.send("before,"));
+  const auto before = children_of(server.pid());
+  installed.put("/bin/false", "stream-serverd");
+  server.signal(SIGUSR2);
+  EXPECT_TRUE(
+      server.wait_for_err("Upgrade refused: the new program cannot take over (exit code 1)"))
+      << server.err();
+  workspace.write("garbage",
+                  "\x7f"
+                  "ELF, but no program");
+  fs::permissions(workspace.path() / "garbage", fs::perms(0755));
+  installed.put(workspace / "garbage", "stream-serverd");
+  server.signal(SIGUSR2);
+  EXPECT_TRUE(server.wait_for_err("Upgrade refused", 2)) << server.err();
+  EXPECT_EQ(children_of(server.pid()), before);
+  ASSERT_TRUE(client.send("after"));
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, port)), "before,after");
+  installed.put(built("stream-serverd"), "stream-serverd");
+  server.signal(SIGUSR2);
+  EXPECT_TRUE(server.wait_for_err("Upgrade complete")) << "and a good one can still follow";
+}
+
+TEST(Upgrade, KeepsTheInstanceLockedAndItsConfigReloadable) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  server.program().signal(SIGUSR2);
+  ASSERT_TRUE(server.wait_for_err("Upgrade complete")) << server.err();
+  EXPECT_EQ(run_program({built("stream-serverd"), "--runtime-dir", workspace / "run", "-c",
+                         workspace / "c.toml"})
+                .code,
+            69);
+  workspace.write("c.toml", config(port, "idle_timeout = \"1h\""));
+  server.program().signal(SIGHUP);
+  EXPECT_TRUE(server.wait_for_err("takes new settings")) << server.err();
+  EXPECT_EQ(server.stop(SIGTERM), 0);
+}
+
 }  // namespace
 }  // namespace serverd::test

@@ -1,0 +1,29 @@
+#pragma once
+
+#include "common/handoff.h"
+#include "common/os/unique_fd.h"
+#include "supervisor/port.h"
+#include "supervisor/spawn.h"
+
+#include <string>
+#include <vector>
+
+namespace serverd {
+
+/// What an upgraded supervisor takes over from the program that it was: named descriptors, as in
+/// common/handoff.h, in one parcel, since there are several for each port.
+struct SupervisorState {
+  std::vector<Port::Inherited> ports;
+  UniqueFd lock;                 ///< of the runtime directory
+  std::vector<NamedFd> sockets;  ///< inherited from the service manager
+};
+
+/// Packs borrowed descriptors. Names: as Port::state_to_hand_over gives them, "lock", and
+/// "socket.NAME". Throws std::system_error.
+UniqueFd pack_state(const std::vector<HandedFd>& descriptors);
+
+/// Throws HandoffError for what this program cannot take over: an unknown name, a ledger of another
+/// layout, a port without its ledger, settings that it does not understand.
+SupervisorState unpack_state(int parcel);
+
+}  // namespace serverd
