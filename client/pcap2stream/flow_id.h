@@ -3,9 +3,9 @@
 #include "client/pcap2stream/bytes.h"
 
 #include <array>
-#include <compare>
 #include <cstdint>
 #include <string>
+#include <tuple>
 
 namespace serverd::pcap2stream {
 
@@ -18,7 +18,10 @@ struct IpAddress {
   static IpAddress from_bytes(Bytes field) noexcept;
   /// "10.0.0.5", "2001:db8::5".
   std::string to_string() const;
-  auto operator<=>(const IpAddress&) const = default;
+  bool operator==(const IpAddress&) const = default;
+  bool operator<(const IpAddress& other) const noexcept {
+    return std::tie(is_v6, bytes) < std::tie(other.is_v6, other.bytes);
+  }
 };
 
 struct Endpoint {
@@ -27,7 +30,7 @@ struct Endpoint {
 
   /// "10.0.0.5:4242", "[2001:db8::5]:4242".
   std::string to_string() const;
-  auto operator<=>(const Endpoint&) const = default;
+  bool operator==(const Endpoint&) const = default;
 };
 
 /// One direction of a TCP connection.
@@ -37,7 +40,7 @@ struct FlowId {
 
   /// "10.0.0.5:4242 > 10.0.0.9:80".
   std::string to_string() const;
-  auto operator<=>(const FlowId&) const = default;
+  bool operator==(const FlowId&) const = default;
 };
 
 struct FlowIdHash {

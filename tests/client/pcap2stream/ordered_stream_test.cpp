@@ -92,10 +92,10 @@ TEST(OrderedStream, GoesOnWhereSequenceNumbersWrap) {
 
 TEST(OrderedStream, CountsOffsetsBeyond32Bits) {
   Collected it(5);
-  const std::string megabyte(1 << 20, 'x');
+  const Buffer megabyte(1 << 20, 'x');
   std::uint32_t sequence = 5;
   for (int i = 0; i < 4097; ++i, sequence += 1U << 20)
-    it.stream.insert(sequence, bytes_of(megabyte), [](Bytes) {});
+    it.stream.insert(sequence, megabyte, [](Bytes) {});
   it.insert(sequence + 10, "end");
   const auto gap = it.stream.hole();
   ASSERT_TRUE(gap);

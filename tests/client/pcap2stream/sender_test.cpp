@@ -102,13 +102,6 @@ TEST_F(SenderTest, DoesNotUseUpAPortForAConnectionThatFails) {
   EXPECT_EQ(sender_->port_of(host(6)), base);
 }
 
-TEST_F(SenderTest, FailsBeyondTheLastPort) {
-  make(65535);
-  open(5);
-  Sender& sender = *sender_;
-  EXPECT_EQ(sender.ready(), true);
-}
-
 TEST_F(SenderTest, GivesUpConnectingAfterItsDeadline) {
   timeouts_.connect = std::chrono::milliseconds(100);
   Listener listener;
@@ -127,7 +120,7 @@ TEST_F(SenderTest, WaitsForASlowReader) {
   Listener listener;
   make(listener.port());
   open(5);
-  const UniqueFd reader = listener.accept();
+  UniqueFd reader = listener.accept();
   const Buffer chunk(64 << 10, 'x');
   std::size_t sent = 0;
   while (sender_->ready()) {
@@ -138,7 +131,11 @@ TEST_F(SenderTest, WaitsForASlowReader) {
   }
   for (int i = 0; i < 5; ++i) loop_.run_once(std::chrono::milliseconds(10));
   EXPECT_FALSE(sender_->ready()) << "nobody has read";
-  auto got = std::async([&] { return read_to_end(reader.get()); });
+  auto got = std::async([&reader] {
+    std::string all = read_to_end(reader.get());
+    reader.reset();
+    return all;
+  });
   EXPECT_TRUE(turn_until([this] { return sender_->ready(); }));
   EXPECT_GT(changes_, 0);
   EXPECT_TRUE(run_to_end());
@@ -197,7 +194,7 @@ TEST_F(SenderTest, DiscardsWhatThePeerSays) {
   ASSERT_EQ(::send(peer.get(), "hello\r\n", 7, 0), 7);
   sender_->send(host(5), bytes_of("data"));
   auto got = std::async([&] {
-    const std::string all = read_to_end(peer.get());
+    std::string all = read_to_end(peer.get());
     ::shutdown(peer.get(), SHUT_RDWR);
     return all;
   });
