@@ -21,9 +21,9 @@ bool can_begin_key(char c) {
 /// key, and its tables destroy each other by recursion, so that one long line of "a.a.a…" ends the
 /// process. It asserts (or worse, takes for granted) that a table header goes on with a key and
 /// that '}' never stands where an array wants a value. And outside strings, and where a string
-/// stands within a number, it asks whether a character is white space by a function that is
-/// undefined for many outside ASCII. Follows strings and comments as TOML does; where the text is
-/// not TOML the two may part ways, but there the parser stops.
+/// stands within a number or a date, it asks whether a character is white space by a function that
+/// is undefined for many outside ASCII. Follows strings and comments as TOML does; where the text
+/// is not TOML the two may part ways, but there the parser stops.
 class ParserGuard final {
  public:
   explicit ParserGuard(std::string_view text) : text_(text) {}
@@ -48,7 +48,8 @@ class ParserGuard final {
         return nullptr;
       case '"':
       case '\'':
-        if (!string_can_begin()) return "a quotation mark where no string can begin";
+        if (!value_can_begin() && !continues_key())
+          return "a quotation mark where no string can begin";
         return skip_string(text_[at_]);
       case '.':
         if (++parts_ >= kMostKeyParts) return "a key of more than 16 parts";
@@ -59,6 +60,7 @@ class ParserGuard final {
         if (begins_line && open_.empty() && !is_header(text_.substr(at_)))
           return "a table header is written [NAME] or [[NAME]]";
         if (open_.size() == kMostNesting) return "values nested more than 16 deep";
+        if (in_value_ && !value_can_begin()) return "a bracket where no value can begin";
         in_value_ = in_value_ && text_[at_] == '[';
         open_ += text_[at_];
         break;
@@ -79,6 +81,7 @@ class ParserGuard final {
         parts_ = 0;
         break;
       case '=':
+        if (in_value_) return "'=' within a value";
         in_value_ = true;
         parts_ = 0;
         break;
@@ -97,11 +100,11 @@ class ParserGuard final {
     return key != rest.npos && can_begin_key(rest[key]);
   }
 
-  bool string_can_begin() const {
-    const char before = at_ == 0 ? '\n' : text_[at_ - 1];
-    return std::string_view(" \t\n=,[{").find(before) != std::string_view::npos ||
-           (before == '.' && !in_value_);
+  bool value_can_begin() const {
+    return at_ == 0 || std::string_view(" \t\n=,[{").find(text_[at_ - 1]) != text_.npos;
   }
+
+  bool continues_key() const { return !in_value_ && text_[at_ - 1] == '.'; }
 
   const char* skip_string(char quote) {
     const std::string triple(3, quote);

@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 namespace serverd {
@@ -99,6 +101,9 @@ bool parcel_complete(int held) noexcept {
   return (poll_now(held, POLLRDHUP) & (POLLRDHUP | POLLHUP)) != 0;
 }
 
-bool parcel_filled(int held) noexcept { return (poll_now(held, POLLIN) & POLLIN) != 0; }
+bool parcel_filled(int held) noexcept {
+  int waiting = 0;  // poll(2) would call the end of the parcel readable, too
+  return ::ioctl(held, SIOCINQ, &waiting) == 0 && waiting > 0;
+}
 
 }  // namespace serverd

@@ -174,7 +174,7 @@ void WorkerInstance::on_accepted(UniqueFd fd, const SocketAddress& peer) {
   if (free_slots_.empty()) return;  // only at a stop, with a full table and a full backlog
   const std::uint32_t index = take_slot();
   Slot& slot = ledger_.slots()[index];
-  prepare_accepted(fd.get());
+  prepare_socket(fd.get());
   fill_slot(slot, fd.get(), peer);
   log::info("New connection from {} on port {} (peer port {}, connection {})", peer.host(), port_,
             peer.port(), slot.id.load());

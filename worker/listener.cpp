@@ -16,7 +16,7 @@ constexpr auto kRetryDelay = std::chrono::milliseconds(200);
 
 }  // namespace
 
-void prepare_accepted(int fd) noexcept {
+void prepare_socket(int fd) noexcept {
   const int on = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
   ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
@@ -31,7 +31,9 @@ Listener::Listener(Loop& loop, UniqueFd fd, Accepted accepted)
              [this] {
                if (!paused_) resume();
              }),
-      watch_(loop, fd_.get(), POLLIN, [this](short) { accept_some(); }) {}
+      watch_(loop, fd_.get(), POLLIN, [this](short) { accept_some(); }) {
+  prepare_socket(fd_.get());
+}
 
 void Listener::pause() noexcept {
   paused_ = true;

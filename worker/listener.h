@@ -10,7 +10,7 @@ namespace serverd {
 
 /// Sets what every connection needs: urgent data taken inline, which the kernel otherwise counts
 /// but leaves out of the stream, and TCP keep-alive.
-void prepare_accepted(int fd) noexcept;
+void prepare_socket(int fd) noexcept;
 
 /// Accepts connections from one listening socket, a bounded number a turn. When descriptors run out
 /// it pauses, says so once, and tries again; the newcomers wait in the backlog.

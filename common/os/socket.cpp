@@ -109,6 +109,9 @@ UniqueFd listen_on(const SocketAddress& address, int backlog) {
   set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR on " + name);
   if (address.family() == AF_INET6)
     set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY on " + name);
+  // Inherited by connections, and needed before the first of them is accepted: urgent data that is
+  // not taken inline is dropped when more of it follows.
+  set_option(fd.get(), SOL_SOCKET, SO_OOBINLINE, 1, "SO_OOBINLINE on " + name);
   check_call(::bind(fd.get(), address.data(), address.size()), "bind " + name);
   check_call(::listen(fd.get(), backlog), "listen " + name);
   return fd;

@@ -44,8 +44,9 @@ class SocketAddress final {
   socklen_t size_ = 0;
 };
 
-/// A non-blocking TCP listener on `address` (SO_REUSEADDR; IPv6 sockets take IPv6 only, so that
-/// 0.0.0.0 and :: can share a port). Throws std::system_error naming call and address.
+/// A non-blocking TCP listener on `address` (SO_REUSEADDR, SO_OOBINLINE; IPv6 sockets take IPv6
+/// only, so that 0.0.0.0 and :: can share a port). Throws std::system_error naming call and
+/// address.
 UniqueFd listen_on(const SocketAddress& address, int backlog);
 
 /// A non-blocking TCP socket on its way to `address` (EINPROGRESS is no error). Throws

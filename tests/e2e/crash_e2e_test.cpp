@@ -10,6 +10,8 @@
 #include <random>
 #include <thread>
 
+#include <sys/socket.h>
+
 namespace serverd::test {
 namespace {
 
@@ -244,6 +246,33 @@ TEST(Crash, StoresWhatADeadWorkerHadReceivedWhenTheDaemonIsStopped) {
     ASSERT_EQ(server.stop(SIGTERM), 0);
     EXPECT_TRUE(file_content(port_file(workspace, port)) == sent) << server.err();
   }
+}
+
+TEST(Crash, NoWorkerIsStartedAgainWhenAPortWithoutConnectionsStops) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  ::kill(server.worker(port), SIGKILL);
+  ASSERT_TRUE(server.wait_for_err("is up, restart 1"));
+  EXPECT_EQ(server.stop(SIGTERM), 0);
+  EXPECT_EQ(server.err().find("restart 2"), std::string::npos) << server.err();
+  EXPECT_EQ(server.err().find("given up"), std::string::npos) << server.err();
+}
+
+TEST(Crash, UrgentDataThatWaitedInTheBacklogIsKept) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  ::kill(server.worker(port), SIGSTOP);
+  const Client client("127.0.0.1", port);
+  for (const char* byte : {"a", "b", "c", "d"}) ASSERT_TRUE(client.send(byte, MSG_OOB));
+  ASSERT_TRUE(client.wait_until_acknowledged());
+  ::kill(server.worker(port), SIGKILL);
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, port)), "abcd");
 }
 
 TEST(Crash, ThousandsOfConnectionsSurvive) {

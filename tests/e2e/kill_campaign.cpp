@@ -15,6 +15,7 @@
 #include <map>
 #include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,6 +29,7 @@ namespace {
 using namespace serverd::test;
 namespace fs = std::filesystem;
 
+constexpr const char* kRoomy = "size=2g,mode=0755";
 constexpr unsigned kLanes = 12;  // connections at a time to each port
 constexpr std::uint64_t kOffset = 1469598103934665603U;
 
@@ -83,13 +85,18 @@ enum Role { kShared, kSeparate, kSmallDisk, kRoles };
 class Lane final {
  public:
   Lane(std::uint16_t port, Role role, unsigned lane, unsigned seed, Tally& tally)
-      : port_(port), role_(role), lane_(lane), random_(seed), tally_(tally) {}
+      : port_(port), role_(role), lane_(lane), random_(seed), tally_(tally), block_(1 << 20, '\0') {
+    for (char& byte : block_)
+      byte =
+          static_cast<char>(role == kSeparate ? random_() >> 8 : lane << 4 | (random_() >> 8 & 15));
+  }
 
   void run(const std::atomic<bool>& stop) {
     while (!stop) one_connection(stop);
   }
 
   const Digest& all() const { return all_; }
+  std::uint64_t uniform() const { return uniform_; }
   const std::vector<std::pair<std::string, Digest>>& connections() const { return connections_; }
   const std::vector<std::string>& failures() const { return failures_; }
 
@@ -103,13 +110,14 @@ class Lane final {
       name = "lane " + std::to_string(lane_) + " connection " + std::to_string(++count_) + "\n";
       if (!send(client, name, own, 0)) return;
     }
-    const unsigned kind = random_() % 6;
+    const unsigned kind = role_ == kSmallDisk ? 3 + random_() % 3 : random_() % 6;
     const unsigned rounds = kind == 0 ? 0 : 1 + random_() % 60;
     for (unsigned i = 0; i < rounds && !stop; ++i) {
       const bool bulk = kind == 1 || kind == 2;
-      std::string bytes(bulk ? 1 + random_() % 700'000 : 1 + random_() % 300, '\0');
-      for (char& byte : bytes)
-        byte = static_cast<char>(role_ == kSeparate ? random_() : lane_ << 4 | (random_() & 15));
+      const std::size_t size = bulk ? 1 + random_() % 700'000 : 1 + random_() % 300;
+      const std::string bytes = kind == 4 && role_ != kSeparate
+                                    ? std::string(size, static_cast<char>(0xF0 | lane_))
+                                    : block_.substr(random_() % (block_.size() - size), size);
       if (!send(client, bytes, own, kind == 3 && bytes.size() < 50 ? MSG_OOB : 0)) return;
       if (!bulk && random_() % 4 == 0)
         std::this_thread::sleep_for(std::chrono::milliseconds(random_() % 5));
@@ -131,10 +139,12 @@ class Lane final {
       ++tally_.resets_seen;
       return false;
     }
-    for (const char byte : bytes) {
-      all_.add(static_cast<unsigned char>(byte));
-      own.add(static_cast<unsigned char>(byte));
-    }
+    Digest& digest = role_ == kSeparate ? own : all_;
+    for (const char byte : bytes)
+      if (role_ != kSeparate && static_cast<unsigned char>(byte) >> 4 == 15)
+        ++uniform_;
+      else
+        digest.add(static_cast<unsigned char>(byte));
     tally_.bytes += bytes.size();
     return true;
   }
@@ -144,8 +154,10 @@ class Lane final {
   unsigned lane_;
   std::minstd_rand random_;
   Tally& tally_;
+  std::string block_;  ///< random bytes, of which each message is a piece
   unsigned count_ = 0;
   Digest all_;
+  std::uint64_t uniform_ = 0;
   std::vector<std::pair<std::string, Digest>> connections_;
   std::vector<std::string> failures_;
 };
@@ -166,7 +178,6 @@ class Campaign final {
     start_lanes();
     while (worker_kills_ < options_.kills && server_->running()) break_something();
     stop_ = true;
-    free_disk();
     for (std::thread& thread : threads_) thread.join();
     wait_until_quiet();
     check_leaks(descriptors);
@@ -181,8 +192,8 @@ class Campaign final {
     base_ = free_ports(kRoles);
     disk_ = workspace_.path() / "small";
     fs::create_directory(disk_);
-    // A disk that fills: the shared files live on a larger one.
-    if (::mount("tmpfs", disk_.c_str(), "tmpfs", 0, "size=2g,mode=0755") == 0) mounted_ = true;
+    // A disk that can be full: only little is written to it.
+    mounted_ = ::mount("tmpfs", disk_.c_str(), "tmpfs", 0, kRoomy) == 0;
     write_config(0);
   }
 
@@ -194,9 +205,9 @@ class Campaign final {
              "\nlisten = [\"127.0.0.1:" + std::to_string(base_ + role) + "\"]\n";
     };
     workspace_.write("c.toml.new",
-                     "[daemon]\nuser = \"\"\nlog_level = \"info\"\nstop_timeout = \"20s\"\n"
+                     "[daemon]\nuser = \"\"\nlog_level = \"info\"\nstop_timeout = \"3s\"\n"
                      "[restart]\nrate = 1000\nquarantine_after = 1000\ninitial = \"1ms\"\n"
-                     "maximum = \"5ms\"\nwatchdog = \"700ms\"\n" +
+                     "maximum = \"5ms\"\nstart_timeout = \"2s\"\nwatchdog = \"700ms\"\n" +
                          service(kShared, "shared", "per-port") +
                          service(kSeparate, "separate", "per-connection") +
                          service(kSmallDisk, "small", "per-port"));
@@ -224,7 +235,7 @@ class Campaign final {
             if (!title.starts_with("stream-worker:") ||
                 title.find(":" + std::to_string(number)) == std::string::npos)
               continue;
-            if (children_of(pid).empty()) continue;
+            if (doomed_.contains(pid) || children_of(pid).empty()) continue;
             found = pid;
             return true;
           }
@@ -247,6 +258,7 @@ class Campaign final {
     if (choice < 60) return kill_keeper(worker);
     const int signal = choice < 75 ? SIGSTOP : choice < 200 ? SIGSEGV : SIGKILL;
     if (::kill(worker, signal) != 0) return;
+    doomed_.insert(worker);
     ++actions_[signal == SIGKILL ? "SIGKILL" : signal == SIGSEGV ? "SIGSEGV" : "SIGSTOP"];
     ++worker_kills_;  // a stopped one is ended by the watchdog
   }
@@ -276,20 +288,16 @@ class Campaign final {
     ++actions_["upgrade"];
   }
 
+  /// Full is a disk that is as large as what is on it.
   void fill_disk() {
-    if (!mounted_) return;
-    ++actions_["disk full"];
     struct statvfs space {};
-    ::statvfs(disk_.c_str(), &space);
-    fill_ = disk_ / "ballast";
-    std::ofstream(fill_) << std::string(static_cast<std::size_t>(space.f_bavail) * space.f_frsize,
-                                        'b');
+    if (!mounted_ || ::statvfs(disk_.c_str(), &space) != 0) return;
+    const auto used = (space.f_blocks - space.f_bfree) * space.f_frsize;
+    const std::string size = "size=" + std::to_string(std::max<std::uint64_t>(used, 4096));
+    if (::mount("tmpfs", disk_.c_str(), "tmpfs", MS_REMOUNT, size.c_str()) != 0) return;
+    ++actions_["disk full"];
     std::this_thread::sleep_for(std::chrono::milliseconds(random_() % 300));
-    free_disk();
-  }
-
-  void free_disk() {
-    if (!fill_.empty()) fs::remove(fill_);
+    ::mount("tmpfs", disk_.c_str(), "tmpfs", MS_REMOUNT, kRoomy);
   }
 
   void wait_until_quiet() {
@@ -333,14 +341,18 @@ class Campaign final {
 
   void compare_shared(Role role, const fs::path& directory) {
     std::array<Digest, kLanes> saved;
+    std::array<std::uint64_t, 16> uniform{};
     for (const auto& entry : fs::directory_iterator(directory)) {
-      if (entry.path().filename() == "ballast") continue;
       std::ifstream file(entry.path(), std::ios::binary);
       std::vector<char> buffer(1 << 20);
       while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())),
              file.gcount() > 0)
         for (std::streamsize i = 0; i < file.gcount(); ++i) {
           const auto byte = static_cast<unsigned char>(buffer[static_cast<std::size_t>(i)]);
+          if (byte >> 4 == 15) {
+            ++uniform[byte & 15];
+            continue;
+          }
           if (byte >> 4 >= kLanes) {
             failures_.push_back("a byte that nobody sent");
             return;
@@ -404,7 +416,6 @@ class Campaign final {
   Workspace workspace_;
   std::uint16_t base_ = 0;
   fs::path disk_;
-  fs::path fill_;
   bool mounted_ = false;
   std::unique_ptr<Program> server_;
   Tally tally_;
@@ -412,6 +423,7 @@ class Campaign final {
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::vector<std::thread> threads_;
   unsigned worker_kills_ = 0;
+  std::set<pid_t> doomed_;  ///< killed or stopped, though it may not be dead yet
   std::map<std::string, std::uint64_t> actions_;
   std::map<std::string, std::uint64_t> recoveries_;
   std::uint64_t lost_ = 0;

@@ -1,0 +1,193 @@
+#include "supervisor/worker_channel.h"
+
+#include "common/os/error.h"
+#include "tests/support/in_child.h"
+#include "tests/support/temp_dir.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace serverd {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::size_t open_descriptors() {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
+    ++count;
+  return count;
+}
+
+/// A datagram to `path`, with copies of `attached`. 0 or errno.
+int send_to(const std::string& path, const std::string& text,
+            const std::vector<int>& attached = {}) {
+  const UniqueFd fd = UniqueFd::adopt(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  iovec part{const_cast<char*>(text.data()), text.size()};
+  std::vector<char> control(CMSG_SPACE(attached.size() * sizeof(int)));
+  msghdr header{};
+  header.msg_name = &address;
+  header.msg_namelen = sizeof address;
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (!attached.empty()) {
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* item = CMSG_FIRSTHDR(&header);
+    item->cmsg_level = SOL_SOCKET;
+    item->cmsg_type = SCM_RIGHTS;
+    item->cmsg_len = CMSG_LEN(attached.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(item), attached.data(), attached.size() * sizeof(int));
+  }
+  return ::sendmsg(fd.get(), &header, 0) < 0 ? errno : 0;
+}
+
+class WorkerChannelTest : public testing::Test {
+ protected:
+  /// What was heard since the last call.
+  std::vector<std::string> heard() {
+    loop_.run_once(0s);
+    return std::exchange(heard_, {});
+  }
+
+  test::TempDir dir_;
+  std::string path_ = dir_ / "notify";
+  Loop loop_;
+  std::vector<std::string> heard_;
+  WorkerChannel channel_{loop_, path_, std::nullopt,
+                         [this](std::string_view lines) { heard_.emplace_back(lines); }};
+};
+
+using Heard = std::vector<std::string>;
+
+TEST_F(WorkerChannelTest, HearsTheExpectedSender) {
+  channel_.expect(::getpid());
+  ASSERT_EQ(send_to(path_, "READY=1\nSTATUS=serving"), 0);
+  EXPECT_EQ(heard(), Heard{"READY=1\nSTATUS=serving"});
+}
+
+TEST_F(WorkerChannelTest, HearsNobodyBeforeSomebodyIsExpected) {
+  ASSERT_EQ(send_to(path_, "READY=1"), 0);
+  EXPECT_EQ(heard(), Heard{});
+}
+
+TEST_F(WorkerChannelTest, IgnoresEveryOtherProcess) {
+  channel_.expect(::getpid());
+  ASSERT_EQ(test::in_child([&] { return std::to_string(send_to(path_, "READY=1")); }), "0");
+  ASSERT_EQ(send_to(path_, "ours"), 0);
+  EXPECT_EQ(heard(), Heard{"ours"}) << "and goes on with the next message";
+}
+
+TEST_F(WorkerChannelTest, HearsAChildThatHasEnded) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd reader = UniqueFd::adopt(ends[0]);
+  UniqueFd writer = UniqueFd::adopt(ends[1]);
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(send_to(path_, "READY=1"));
+  channel_.expect(child);
+  writer.reset();
+  char byte = 0;
+  ASSERT_EQ(::read(reader.get(), &byte, 1), 0) << "it has ended, and is not reaped";
+  channel_.receive();
+  EXPECT_EQ(heard_, Heard{"READY=1"});
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+}
+
+TEST_F(WorkerChannelTest, ClosesDescriptorsThatAreAttached) {
+  channel_.expect(::getpid());
+  const std::size_t before = open_descriptors();
+  ASSERT_EQ(send_to(path_, "one", {STDIN_FILENO, STDOUT_FILENO}), 0);
+  ASSERT_EQ(send_to(path_, "full", std::vector<int>(253, STDIN_FILENO)), 0);
+  EXPECT_EQ(heard(), (Heard{"one", "full"}));
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(WorkerChannelTest, ClosesDescriptorsOfStrangersToo) {
+  channel_.expect(1);
+  const std::size_t before = open_descriptors();
+  ASSERT_EQ(send_to(path_, "", {STDIN_FILENO}), 0);
+  EXPECT_EQ(heard(), Heard{});
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(WorkerChannelTest, TakesMessagesOf4096BytesAndIgnoresLongerOnes) {
+  channel_.expect(::getpid());
+  const std::string longest(4096, 'x');
+  ASSERT_EQ(send_to(path_, longest + "x"), 0);
+  ASSERT_EQ(send_to(path_, longest), 0);
+  EXPECT_EQ(heard(), Heard{longest});
+}
+
+TEST_F(WorkerChannelTest, AnEmptyMessageIsHarmless) {
+  channel_.expect(::getpid());
+  ASSERT_EQ(send_to(path_, ""), 0);
+  EXPECT_EQ(heard(), Heard{""});
+}
+
+TEST_F(WorkerChannelTest, IsForItsOwnerAlone) {
+  struct stat status {};
+  ASSERT_EQ(::stat(path_.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0600U);
+  EXPECT_EQ(status.st_uid, ::geteuid());
+  EXPECT_EQ(channel_.variable(), "NOTIFY_SOCKET=" + path_);
+}
+
+TEST_F(WorkerChannelTest, BelongsToTheWorkersUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give it away";
+  const std::string path = dir_ / "theirs";
+  const WorkerChannel channel(loop_, path, 65534, [](std::string_view) {});
+  struct stat status {};
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, 65534U);
+}
+
+TEST_F(WorkerChannelTest, ReplacesALeftoverAndIsRemovedAtTheEnd) {
+  const std::string path = dir_ / "leftover";
+  test::write_file(path, "");
+  {
+    const WorkerChannel channel(loop_, path, std::nullopt, [](std::string_view) {});
+    EXPECT_TRUE(std::filesystem::is_socket(path));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(WorkerChannelTest, APathThatIsTooLongIsNamed) {
+  const std::string path = dir_ / std::string(120, 'x');
+  try {
+    const WorkerChannel channel(loop_, path, std::nullopt, [](std::string_view) {});
+    FAIL() << "was bound";
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code().value(), ENAMETOOLONG);
+    EXPECT_NE(std::string(error.what()).find(path), std::string::npos) << error.what();
+  }
+}
+
+TEST(HasLine, IsTrueForAWholeLineOnly) {
+  EXPECT_TRUE(has_line("READY=1", "READY=1"));
+  EXPECT_TRUE(has_line("READY=1\n", "READY=1"));
+  EXPECT_TRUE(has_line("STATUS=x\nREADY=1\nMAINPID=1", "READY=1"));
+  EXPECT_TRUE(has_line("STATUS=x\nREADY=1", "READY=1"));
+  EXPECT_FALSE(has_line("", "READY=1"));
+  EXPECT_FALSE(has_line("\n\n", "READY=1"));
+  EXPECT_FALSE(has_line("READY=10", "READY=1"));
+  EXPECT_FALSE(has_line("XREADY=1", "READY=1"));
+  EXPECT_FALSE(has_line("STATUS=READY=1", "READY=1"));
+  EXPECT_FALSE(has_line("READY=0", "READY=1"));
+}
+
+}  // namespace
+}  // namespace serverd

@@ -1,0 +1,183 @@
+#include "worker/tcp_progress.h"
+
+#include "tests/support/service_rig.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+namespace serverd {
+namespace {
+
+using test::TcpPair;
+
+using Count = std::optional<std::uint64_t>;
+
+class TcpProgressTest : public testing::Test {
+ protected:
+  int fd() const { return pair_.server.get(); }
+  void send(std::size_t count) {
+    test::send_all(pair_.client.get(), std::string(count, 'x'));
+    sent_ += count;
+    ASSERT_TRUE(test::arrived(fd(), sent_ - taken_));
+  }
+  void take(std::size_t count) {
+    std::string buffer(count, '\0');
+    ASSERT_EQ(::recv(fd(), buffer.data(), count, 0), static_cast<ssize_t>(count));
+    taken_ += count;
+  }
+  void finish() {
+    ASSERT_EQ(::shutdown(pair_.client.get(), SHUT_WR), 0);
+    ASSERT_TRUE(test::ended(fd()));
+  }
+  void reset() {
+    test::reset_connection(pair_.client);
+    ASSERT_TRUE(test::wait_for(fd(), 0)) << "POLLHUP comes without being asked for";
+  }
+  int receive_error() {
+    char byte = 0;
+    return ::recv(fd(), &byte, 1, 0) < 0 ? errno : 0;
+  }
+
+  TcpPair pair_ = test::tcp_pair();
+  std::size_t sent_ = 0;
+  std::size_t taken_ = 0;
+};
+
+TEST_F(TcpProgressTest, NothingIsTakenFromANewConnection) {
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+  EXPECT_EQ(bytes_waiting_in(fd()), 0U);
+}
+
+TEST_F(TcpProgressTest, QueuedBytesAreNotTaken) {
+  send(1000);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+  EXPECT_EQ(bytes_waiting_in(fd()), 1000U);
+}
+
+TEST_F(TcpProgressTest, CountsWhatWasRead) {
+  send(1000);
+  take(300);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(300));
+  take(700);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1000));
+  send(5);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1000));
+}
+
+TEST_F(TcpProgressTest, PeekingTakesNothing) {
+  send(1000);
+  std::string buffer(1000, '\0');
+  ASSERT_EQ(::recv(fd(), buffer.data(), buffer.size(), MSG_PEEK), 1000);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+}
+
+TEST_F(TcpProgressTest, AFinIsNoByte) {
+  send(1000);
+  finish();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+  EXPECT_EQ(bytes_waiting_in(fd()), 1000U);
+  take(400);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(400));
+  take(600);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1000));
+  ASSERT_EQ(receive_error(), 0);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1000)) << "after its end was read";
+}
+
+TEST_F(TcpProgressTest, AFinAloneIsNoByte) {
+  finish();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+}
+
+TEST_F(TcpProgressTest, AResetIsNoByteWhileBytesAreQueued) {
+  send(1000);
+  take(300);
+  reset();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(300));
+  EXPECT_EQ(bytes_waiting_in(fd()), 700U);
+}
+
+TEST_F(TcpProgressTest, AResetIsNoByteWhenEverythingWasRead) {
+  send(1000);
+  take(1000);
+  reset();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1000));
+}
+
+TEST_F(TcpProgressTest, AResetAloneIsNoByte) {
+  reset();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+}
+
+TEST_F(TcpProgressTest, AskingLeavesTheResetToTheReader) {
+  send(10);
+  reset();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+  take(10);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(10));
+  EXPECT_EQ(receive_error(), ECONNRESET);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(10)) << "also afterwards";
+}
+
+TEST_F(TcpProgressTest, AFinFollowedByAResetIsNoByte) {
+  send(1000);
+  test::send_all(fd(), "unread, so that closing resets");
+  finish();
+  reset();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+  take(999);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(999));
+  take(1);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1000));
+}
+
+TEST_F(TcpProgressTest, AFinOnBothSidesIsNoByte) {
+  send(1000);
+  ASSERT_EQ(::shutdown(fd(), SHUT_WR), 0);
+  finish();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+  take(1000);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1000));
+}
+
+TEST_F(TcpProgressTest, AFinOfOursIsNoByteOfThePeer) {
+  send(1000);
+  ASSERT_EQ(::shutdown(fd(), SHUT_WR), 0);
+  take(250);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(250));
+}
+
+TEST_F(TcpProgressTest, ManyBytesAfterAResetAreCounted) {
+  // More than a page: some ways of asking behave differently there.
+  send(100'000);
+  take(1);
+  reset();
+  EXPECT_EQ(bytes_taken_from(fd()), Count(1));
+}
+
+TEST_F(TcpProgressTest, UrgentDataInlineIsCounted) {
+  send(10);
+  ASSERT_EQ(::send(pair_.client.get(), "!", 1, MSG_OOB), 1);
+  sent_ += 1;
+  send(10);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(0));
+  take(10);  // recv(2) stops before the mark
+  take(11);
+  EXPECT_EQ(bytes_taken_from(fd()), Count(21));
+}
+
+TEST(TcpProgress, WhatIsNoTcpSocketCannotBeAsked) {
+  const test::TempDir dir;
+  const UniqueFd file = UniqueFd::adopt(::open(dir.path().c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(bytes_taken_from(file.get()), std::nullopt);
+  EXPECT_EQ(bytes_taken_from(-1), std::nullopt);
+  EXPECT_EQ(bytes_waiting_in(-1), 0U);
+}
+
+}  // namespace
+}  // namespace serverd
