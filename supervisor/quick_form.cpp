@@ -29,6 +29,11 @@ Config stream_quick_form(const std::string& ip, unsigned base_port, unsigned por
   service.listen = {{ip, static_cast<std::uint16_t>(base_port),
                      static_cast<std::uint16_t>(base_port + port_count - 1), ""}};
   service.protocol = StreamConfig{output, false};
+  // What a config file could not say a worker could not be told.
+  const auto parsed =
+      parse_config(worker_config_text(config, service), "settings", ConfigUse::kWorker);
+  if (const auto* errors = std::get_if<ConfigErrors>(&parsed))
+    throw std::invalid_argument("--output: " + errors->lines.front());
   config.services.push_back(std::move(service));
   return config;
 }
