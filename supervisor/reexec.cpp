@@ -21,6 +21,7 @@ constexpr int kFirst = 3;  // SD_LISTEN_FDS_START
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> result;
+  result.reserve(texts.size() + 1);
   for (std::string& text : texts) result.push_back(text.data());
   result.push_back(nullptr);
   return result;

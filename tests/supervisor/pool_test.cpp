@@ -565,6 +565,20 @@ TEST_F(PoolTest, NewSettingsHoldFromThenOn) {
   EXPECT_EQ(actions_.take(), "SIGQUIT, timer 2000ms, up>draining");
 }
 
+TEST_F(PoolTest, AWorkerThatRunsAlreadyIsAdopted) {
+  pool_.adopt(true);
+  EXPECT_EQ(actions_.take(), "timer 10000ms, down>starting, timer 30000ms, starting>up");
+  pool_.exited({0, SIGSEGV});
+  EXPECT_EQ(pool_.state(), PoolState::kStarting) << "and replaced when it dies";
+}
+
+TEST_F(PoolTest, AnAdoptedWorkerThatIsNotReadyHasTheTimeOfANewOne) {
+  pool_.adopt(false);
+  EXPECT_EQ(actions_.take(), "timer 10000ms, down>starting");
+  pool_.ready();
+  EXPECT_EQ(pool_.state(), PoolState::kUp);
+}
+
 TEST_F(PoolTest, CountsEachDeathThatWasNotAskedFor) {
   reach(kUp);
   EXPECT_EQ(pool_.restarts(), 0U);

@@ -21,6 +21,9 @@ using test::TempDir;
 
 constexpr uid_t kNobody = 65534;
 
+/// Not ours, whoever we are.
+uid_t other_user() { return ::geteuid() == kNobody ? kNobody - 1 : kNobody; }
+
 mode_t mode_of(const std::string& path) {
   struct stat status {};
   EXPECT_EQ(::stat(path.c_str(), &status), 0) << path;
@@ -98,7 +101,7 @@ TEST(RuntimeDir, IsMadeForUsAloneAndRemovedAtTheEnd) {
 
 TEST(RuntimeDir, WorkersOfAnotherUserPassThrough) {
   const TempDir dir;
-  const RuntimeDir directory(dir / "root", "main", kNobody);
+  const RuntimeDir directory(dir / "root", "main", other_user());
   EXPECT_EQ(mode_of(dir / "root"), 0755U);
   EXPECT_EQ(mode_of(dir / "root/main"), 0711U);
 }
@@ -106,7 +109,7 @@ TEST(RuntimeDir, WorkersOfAnotherUserPassThrough) {
 TEST(RuntimeDir, WorkersOfAnotherUserPassThroughARootThatWasMadeForUsAlone) {
   const TempDir dir;
   const RuntimeDir ours(dir / "root", "stream-5000", std::nullopt);
-  const RuntimeDir theirs(dir / "root", "main", kNobody);
+  const RuntimeDir theirs(dir / "root", "main", other_user());
   EXPECT_EQ(mode_of(dir / "root") & 0111, 0111U);
   EXPECT_EQ(mode_of(dir / "root/main"), 0711U);
   EXPECT_EQ(mode_of(dir / "root/stream-5000"), 0700U) << "this one stays closed";
@@ -115,7 +118,7 @@ TEST(RuntimeDir, WorkersOfAnotherUserPassThroughARootThatWasMadeForUsAlone) {
 TEST(RuntimeDir, AUmaskDoesNotShutWorkersOut) {
   const TempDir dir;
   const mode_t umask_before = ::umask(0077);
-  const RuntimeDir directory(dir / "root", "main", kNobody);
+  const RuntimeDir directory(dir / "root", "main", other_user());
   ::umask(umask_before);
   EXPECT_EQ(mode_of(dir / "root") & 0111, 0111U);
   EXPECT_EQ(mode_of(dir / "root/main"), 0711U);

@@ -7,9 +7,9 @@
 #include <chrono>
 #include <csignal>
 #include <ctime>
+#include <ostream>
 #include <random>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include <sys/prctl.h>
@@ -182,31 +182,35 @@ class RecoverRig {
   std::string shared_;  ///< what the shared file must hold
 };
 
-using Place = std::tuple<Killed, bool, End>;
+struct Place {
+  Killed killed;
+  bool own_files;
+  End end;
+};
+
+std::ostream& operator<<(std::ostream& out, const Place& place) {
+  return out << kKilledNames[static_cast<int>(place.killed)]
+             << (place.own_files ? "OwnFile" : "SharedFile")
+             << kEndNames[static_cast<int>(place.end)];
+}
 
 std::vector<Place> all_places() {
   std::vector<Place> places;
   for (int killed = 0; killed < static_cast<int>(Killed::kCount); ++killed)
     for (const bool own_files : {false, true})
       for (int end = 0; end < static_cast<int>(End::kCount); ++end)
-        places.emplace_back(static_cast<Killed>(killed), own_files, static_cast<End>(end));
+        places.push_back({static_cast<Killed>(killed), own_files, static_cast<End>(end)});
   return places;
-}
-
-std::string place_name(const testing::TestParamInfo<Place>& place) {
-  const auto [killed, own_files, end] = place.param;
-  return std::string(kKilledNames[static_cast<int>(killed)]) +
-         (own_files ? "OwnFile" : "SharedFile") + kEndNames[static_cast<int>(end)];
 }
 
 class RecoverAt : public RecoverRig, public testing::TestWithParam<Place> {
  protected:
-  RecoverAt() : RecoverRig(std::get<1>(GetParam())) {}
+  RecoverAt() : RecoverRig(GetParam().own_files) {}
 
-  Killed killed() const { return std::get<0>(GetParam()); }
+  Killed killed() const { return GetParam().killed; }
   /// One chunk of each connection is stored, and the worker dies in the first one's second.
   void run_until_killed() {
-    send_everything(std::get<2>(GetParam()));
+    send_everything(GetParam().end);
     ASSERT_TRUE(move(0));
     ASSERT_TRUE(move(1));
     ASSERT_NO_FATAL_FAILURE(move_until(0, killed()));
@@ -250,7 +254,8 @@ TEST_P(RecoverAt, WhenTheConnectionInHandIsLostTheFileHoldsNoTornBytes) {
   EXPECT_EQ(peers_[1].moved, peers_[1].sent.size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Steps, RecoverAt, testing::ValuesIn(all_places()), place_name);
+INSTANTIATE_TEST_SUITE_P(Steps, RecoverAt, testing::ValuesIn(all_places()),
+                         [](const auto& place) { return testing::PrintToString(place.param); });
 
 class RecoverTest : public RecoverRig, public testing::Test {};
 
