@@ -94,6 +94,7 @@ std::vector<NamedFd> receive_descriptors() {
         error_text(-count)));
   const std::unique_ptr<char*, FreeNames> names(raw_names);
   std::vector<NamedFd> descriptors;
+  descriptors.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i)
     descriptors.push_back({names.get()[i], UniqueFd::adopt(SD_LISTEN_FDS_START + i)});
   return descriptors;

@@ -59,7 +59,7 @@ void close_descriptors(msghdr& header) {
 
 }  // namespace
 
-WorkerChannel::WorkerChannel(Loop& loop, std::string path, std::optional<uid_t> owner,
+WorkerChannel::WorkerChannel(Loop& loop, const std::string& path, std::optional<uid_t> owner,
                              Message message)
     : WorkerChannel(loop, path, bind_datagram(path, owner), std::move(message)) {}
 

@@ -20,7 +20,7 @@ class WorkerChannel final {
 
   /// Binds the datagram socket `path` (removed first if it exists, and at destruction), for `owner`
   /// if given. Throws std::system_error.
-  WorkerChannel(Loop& loop, std::string path, std::optional<uid_t> owner, Message message);
+  WorkerChannel(Loop& loop, const std::string& path, std::optional<uid_t> owner, Message message);
   /// Goes on with a socket that a supervisor before us bound to `path`.
   WorkerChannel(Loop& loop, std::string path, UniqueFd fd, Message message);
   ~WorkerChannel();

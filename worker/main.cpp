@@ -118,4 +118,8 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace serverd
 
-int main(int argc, char** argv) { return serverd::run(argc, argv); }
+int main(int argc, char** argv) try {
+  return serverd::run(argc, argv);
+} catch (...) {  // not even the message could be written
+  return serverd::kExitBug;
+}
