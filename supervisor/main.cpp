@@ -94,8 +94,8 @@ int run_stream(const Options& options) {
   try {
     const Config config =
         stream_quick_form(options.ip, options.base_port, options.port_count, options.output);
-    return run_daemon(
-        config, [config] { return config; }, options);
+    const auto source = [&config] { return std::variant<Config, ConfigErrors>(config); };
+    return run_daemon(config, source, options);
   } catch (const std::invalid_argument& error) {
     return usage_error(error.what());
   }
