@@ -94,7 +94,7 @@ TEST(Crash, EveryByteIsStoredOnceUnderRandomKills) {
       senders.emplace_back([&, i] {
         std::minstd_rand random(static_cast<unsigned>(i));
         const Client client("127.0.0.1", port);
-        for (int round = 0; round < 150; ++round) {
+        for (int round = 0; round < 400; ++round) {
           // The upper half of each byte tells whose it is.
           std::string bytes(1 + random() % (i % 2 == 0 ? 300 : 200'000), '\0');
           for (char& byte : bytes) byte = static_cast<char>(i << 4 | (random() & 15));
@@ -116,7 +116,7 @@ TEST(Crash, EveryByteIsStoredOnceUnderRandomKills) {
     for (std::size_t i = 0; i < kClients; ++i)
       EXPECT_TRUE(saved[i] == sent[i]) << files << ", client " << i << ": " << sent[i].size()
                                        << " bytes sent, " << saved[i].size() << " saved";
-    EXPECT_GT(kills, 20);
+    EXPECT_GE(kills, 10);
     EXPECT_EQ(server.err().find("out of step"), std::string::npos) << server.err();
   }
 }

@@ -162,6 +162,12 @@ class Lane final {
 class Campaign final {
  public:
   explicit Campaign(const Options& options) : options_(options), random_(options.seed) {}
+  ~Campaign() {
+    stop_ = true;
+    server_.reset();
+    for (std::thread& thread : threads_)
+      if (thread.joinable()) thread.join();
+  }
 
   int run() {
     prepare();

@@ -164,9 +164,11 @@ std::string only_file(const fs::path& directory, const std::string& prefix) {
   return found;
 }
 
-std::string file_content(const fs::path& path) {
+std::string file_content(const fs::path& path) try {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
+} catch (const std::ios_base::failure&) {
+  return "";  // in /proc, of a process that has just ended
 }
 
 std::string pattern(std::size_t size, unsigned seed) {
