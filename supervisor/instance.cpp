@@ -3,6 +3,7 @@
 #include "common/exit_code.h"
 #include "common/log.h"
 #include "common/os/error.h"
+#include "common/os/limits.h"
 #include "supervisor/output_dirs.h"
 #include "supervisor/spawn.h"
 #include "supervisor/start_failure.h"
@@ -16,7 +17,6 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 namespace serverd {
@@ -60,13 +60,6 @@ RuntimeDir open_runtime_dir(const std::string& root, const std::string& name,
                             const std::optional<UserIds>& user, UniqueFd lock) {
   return lock ? RuntimeDir(root, name, std::move(lock))
               : RuntimeDir(root, name, user ? std::optional(user->uid) : std::nullopt);
-}
-
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 std::string joined(const std::vector<std::string>& lines) {

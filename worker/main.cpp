@@ -3,6 +3,7 @@
 #include "common/handoff.h"
 #include "common/ledger.h"
 #include "common/log.h"
+#include "common/os/limits.h"
 #include "common/os/memfd.h"
 #include "worker/instance.h"
 
@@ -14,7 +15,6 @@
 #include <system_error>
 
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 namespace serverd {
@@ -45,14 +45,6 @@ ServiceConfig find_service(const Config& config, const Options& options) {
     if (service.name == options.service) return service;
   throw ConfigProblem(
       fmt::format("{}: there is no service '{}'", options.config_file, options.service));
-}
-
-/// As many descriptors as the hard limit allows: each connection is one.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int serve(const Options& options) {

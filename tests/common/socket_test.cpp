@@ -143,7 +143,7 @@ TEST(ListenOn, MakesAListenerThatNeitherBlocksNorIsInherited) {
 }
 
 TEST(ListenOn, TakesIpv6OnlySoThatBothFamiliesShareAPort) {
-  if (!has_ipv6()) GTEST_SKIP() << "this machine has no IPv6";
+  if (!has_ipv6()) FAIL() << "this machine has no IPv6";
   const UniqueFd v6 = listen_on(address("::", 0), 1);
   EXPECT_EQ(socket_option(v6.get(), IPPROTO_IPV6, IPV6_V6ONLY), 1);
   const std::uint16_t port = SocketAddress::local_of(v6.get()).port();
