@@ -1,5 +1,6 @@
 // Breaks a running server in every way it promises to survive, for as long as asked, and compares
 // every byte of every connection at the end. Usage: kill_campaign [--seed N] [--kills N]
+#include "common/ledger.h"
 #include "tests/e2e/server.h"
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
@@ -30,7 +32,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kRoomy = "size=2g,mode=0755";
 constexpr std::uint64_t kMostBytes = 30'000'000'000;  // what the disk has to hold
-constexpr unsigned kLanes = 12;                       // connections at a time to each port
+constexpr std::uint64_t kBytesForKill = 50'000'000;
+constexpr unsigned kLanes = 12;  // connections at a time to each port
 constexpr std::uint64_t kOffset = 1469598103934665603U;
 
 /// FNV-1a, fed byte by byte: what was sent and what was saved are compared without keeping either.
@@ -49,6 +52,7 @@ struct Tally {
   std::atomic<std::uint64_t> connections = 0;
   std::atomic<std::uint64_t> bytes = 0;
   std::atomic<std::uint64_t> resets_seen = 0;
+  std::atomic<std::uint64_t> bulk_allowance = 0;  ///< bytes; grows with the kills
 };
 
 struct Options {
@@ -110,7 +114,7 @@ class Lane final {
     const unsigned kind = role_ == kSmallDisk ? 3 + random_() % 3 : random_() % 6;
     const unsigned rounds = kind == 0 ? 0 : 1 + random_() % 60;
     for (unsigned i = 0; i < rounds && !stop; ++i) {
-      const bool bulk = (kind == 1 || kind == 2) && tally_.bytes < kMostBytes;
+      const bool bulk = (kind == 1 || kind == 2) && tally_.bytes < tally_.bulk_allowance;
       const std::size_t size = bulk ? 1 + random_() % 250'000 : 1 + random_() % 300;
       const std::string bytes = kind == 4 && role_ != kSeparate
                                     ? std::string(size, static_cast<char>(0xF0 | lane_))
@@ -179,11 +183,15 @@ class Campaign final {
     if (!server_->wait_for_err("ports up")) throw std::runtime_error(server_->err());
     const std::size_t descriptors = descriptors_of(server_->pid()).size();
     start_lanes();
-    while (worker_kills_ < options_.kills && server_->running()) break_something();
+    while (worker_kills_ < options_.kills && server_->running()) {
+      allow_bulk();
+      break_something();
+    }
     stop_ = true;
     for (std::thread& thread : threads_) thread.join();
     wait_until_quiet();
     check_leaks(descriptors);
+    count_recoveries();
     server_->signal(SIGTERM);
     if (server_->wait(Seconds(30)).value_or(-1) != 0) failures_.push_back("the server did not end");
     compare();
@@ -247,6 +255,13 @@ class Campaign final {
         Seconds(20));
     if (found == 0) failures_.push_back("no worker on port " + std::to_string(number));
     return found;
+  }
+
+  /// So that the last kill meets as much traffic as the first.
+  void allow_bulk() {
+    const std::uint64_t kills = options_.kills;
+    tally_.bulk_allowance =
+        std::min(kMostBytes, kills * kBytesForKill) * (worker_kills_ + 10) / kills;
   }
 
   void break_something() {
@@ -331,8 +346,30 @@ class Campaign final {
         failures_.push_back("log: " + log.substr(log.rfind('\n', at) + 1, 160));
         break;
       }
-    recoveries_["torn write cut off"] = occurrences("torn");
-    recoveries_["went on with connections"] = occurrences("went on with");
+    recoveries_["workers that went on"] = occurrences("went on with");
+  }
+
+  /// What the ledgers, which the supervisor holds, say about every recovery there was.
+  void count_recoveries() {
+    const fs::path table = "/proc/" + std::to_string(server_->pid()) + "/fd";
+    for (const auto& entry : fs::directory_iterator(table)) {
+      std::error_code gone;
+      if (!fs::read_symlink(entry.path(), gone).string().starts_with("/memfd:ledger")) continue;
+      const auto fd = serverd::UniqueFd::adopt(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+      const serverd::ledger::Ledger ledger(fd.get(), serverd::Mapping::Access::kRead);
+      const serverd::ledger::Counters& counters = ledger.counters();
+      ++ledgers_read_;
+      generations_ += ledger.header().generation;
+      recoveries_["torn writes cut off"] += counters.torn_repaired;
+      recoveries_["written chunks finished"] += counters.completed;
+      recoveries_["out of step"] += counters.out_of_step;
+      recoveries_["connections lost"] +=
+          counters.closed[static_cast<std::size_t>(serverd::ledger::Cause::kLost)];
+    }
+    if (ledgers_read_ != kRoles) failures_.push_back("the ledgers cannot be read");
+    if (recoveries_["out of step"] + recoveries_["connections lost"] > 0)
+      failures_.push_back("the ledgers tell of losses");
+    if (generations_ < worker_kills_) failures_.push_back("fewer workers than kills");
   }
 
   std::uint64_t occurrences(const std::string& text) const {
@@ -394,11 +431,12 @@ class Campaign final {
     std::printf("seed %u\n", options_.seed);
     std::printf("worker kills   %10u\n", worker_kills_);
     for (const auto& [name, count] : actions_)
-      std::printf("  %-22s %8llu\n", name.c_str(), static_cast<unsigned long long>(count));
+      std::printf("  %-24s %8llu\n", name.c_str(), static_cast<unsigned long long>(count));
     std::printf("bytes          %10.3f GB\n", static_cast<double>(tally_.bytes) / 1e9);
     std::printf("connections    %10llu\n", static_cast<unsigned long long>(tally_.connections));
+    std::printf("workers        %10llu\n", static_cast<unsigned long long>(generations_));
     for (const auto& [name, count] : recoveries_)
-      std::printf("  %-22s %8llu\n", name.c_str(), static_cast<unsigned long long>(count));
+      std::printf("  %-24s %8llu\n", name.c_str(), static_cast<unsigned long long>(count));
     std::printf("bytes lost     %10llu\nbytes doubled  %10llu\nresets seen    %10llu\n",
                 static_cast<unsigned long long>(lost_), static_cast<unsigned long long>(doubled_),
                 static_cast<unsigned long long>(tally_.resets_seen));
@@ -429,6 +467,8 @@ class Campaign final {
   std::set<pid_t> doomed_;  ///< killed or stopped, though it may not be dead yet
   std::map<std::string, std::uint64_t> actions_;
   std::map<std::string, std::uint64_t> recoveries_;
+  unsigned ledgers_read_ = 0;
+  std::uint64_t generations_ = 0;
   std::uint64_t lost_ = 0;
   std::uint64_t doubled_ = 0;
   std::vector<std::string> failures_;
