@@ -31,10 +31,26 @@ struct Pipe {
   void fill() const { EXPECT_EQ(::write(writer.get(), "x", 1), 1); }
 };
 
-// Watches
+// Watches, on both levels of the loop
 
-TEST(Loop, CallsAWatchWhileItsDescriptorIsReady) {
+class LoopWatch : public testing::TestWithParam<std::size_t> {
+ protected:
+  LoopWatch() {
+    for (std::size_t i = 0; i < GetParam(); ++i)
+      others_.push_back(std::make_unique<Watch>(loop, other_.reader.get(), POLLIN, [](short) {}));
+  }
+
   Loop loop;
+
+ private:
+  Pipe other_;
+  std::vector<std::unique_ptr<Watch>> others_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Polled, LoopWatch, testing::Values(0));
+INSTANTIATE_TEST_SUITE_P(InEpoll, LoopWatch, testing::Values(Loop::kPolledDirectly));
+
+TEST_P(LoopWatch, CallsAWatchWhileItsDescriptorIsReady) {
   const Pipe pipe;
   std::vector<short> seen;
   const Watch watch(loop, pipe.reader.get(), POLLIN, [&](short events) { seen.push_back(events); });
@@ -46,8 +62,7 @@ TEST(Loop, CallsAWatchWhileItsDescriptorIsReady) {
   EXPECT_EQ(seen, (std::vector<short>{POLLIN, POLLIN}));
 }
 
-TEST(Loop, ReportsAHangUpUnasked) {
-  Loop loop;
+TEST_P(LoopWatch, ReportsAHangUpUnasked) {
   Pipe pipe;
   pipe.writer.reset();
   short seen = 0;
@@ -56,8 +71,7 @@ TEST(Loop, ReportsAHangUpUnasked) {
   EXPECT_EQ(seen, POLLHUP);
 }
 
-TEST(Loop, WantingNothingSilencesAHangUp) {
-  Loop loop;
+TEST_P(LoopWatch, WantingNothingSilencesAHangUp) {
   Pipe pipe;
   pipe.writer.reset();
   int calls = 0;
@@ -72,8 +86,7 @@ TEST(Loop, WantingNothingSilencesAHangUp) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST(Loop, WantChangesWhatIsWaitedFor) {
-  Loop loop;
+TEST_P(LoopWatch, WantChangesWhatIsWaitedFor) {
   const Pipe pipe;
   std::vector<short> seen;
   Watch watch(loop, pipe.writer.get(), POLLIN, [&](short events) { seen.push_back(events); });
@@ -84,8 +97,7 @@ TEST(Loop, WantChangesWhatIsWaitedFor) {
   EXPECT_EQ(seen, std::vector<short>{POLLOUT});
 }
 
-TEST(Loop, AWatchThatIsPausedDuringDispatchIsNotCalledInThatTurn) {
-  Loop loop;
+TEST_P(LoopWatch, AWatchThatIsPausedDuringDispatchIsNotCalledInThatTurn) {
   const Pipe first;
   const Pipe second;
   first.fill();
@@ -102,8 +114,7 @@ TEST(Loop, AWatchThatIsPausedDuringDispatchIsNotCalledInThatTurn) {
   EXPECT_EQ(calls, std::vector<std::string>{"pauser"});
 }
 
-TEST(Loop, AWatchThatIsRemovedDuringDispatchIsNotCalled) {
-  Loop loop;
+TEST_P(LoopWatch, AWatchThatIsRemovedDuringDispatchIsNotCalled) {
   const Pipe first;
   const Pipe second;
   const Pipe third;
@@ -123,8 +134,7 @@ TEST(Loop, AWatchThatIsRemovedDuringDispatchIsNotCalled) {
   EXPECT_EQ(calls, (std::vector<int>{2, 3, 2, 3})) << "the others keep their places";
 }
 
-TEST(Loop, AWatchThatIsAddedDuringDispatchIsCalledFromTheNextTurnOn) {
-  Loop loop;
+TEST_P(LoopWatch, AWatchThatIsAddedDuringDispatchIsCalledFromTheNextTurnOn) {
   const Pipe pipe;
   pipe.fill();
   std::vector<std::unique_ptr<Watch>> added;
@@ -141,8 +151,7 @@ TEST(Loop, AWatchThatIsAddedDuringDispatchIsCalledFromTheNextTurnOn) {
   EXPECT_EQ(calls, 100);
 }
 
-TEST(Loop, AWatchMayReplaceAnotherOnTheSameDescriptor) {
-  Loop loop;
+TEST_P(LoopWatch, AWatchMayReplaceAnotherOnTheSameDescriptor) {
   const Pipe pipe;
   pipe.fill();
   int old_calls = 0;
@@ -154,6 +163,84 @@ TEST(Loop, AWatchMayReplaceAnotherOnTheSameDescriptor) {
   loop.run_once();
   EXPECT_EQ(old_calls, 0);
   EXPECT_EQ(new_calls, 1);
+}
+
+TEST_P(LoopWatch, APausedWatchThatIsWantedAgainIsCalledAgain) {
+  const Pipe pipe;
+  pipe.fill();
+  int calls = 0;
+  Watch watch(loop, pipe.reader.get(), POLLIN, [&](short) { ++calls; });
+  for (int round = 1; round <= 3; ++round) {
+    watch.want(POLLIN);
+    watch.want(POLLIN);
+    loop.run_once();
+    EXPECT_EQ(calls, round);
+    watch.want(0);
+    watch.want(0);
+    loop.run_once(0s);
+    EXPECT_EQ(calls, round);
+  }
+}
+
+TEST_P(LoopWatch, ARemovedWatchIsForgottenWhileADuplicateOfItsDescriptorLives) {
+  Pipe pipe;
+  const UniqueFd duplicate = UniqueFd::adopt(::dup(pipe.reader.get()));
+  pipe.fill();
+  int calls = 0;
+  auto watch = std::make_unique<Watch>(loop, pipe.reader.get(), POLLIN, [&](short) { ++calls; });
+  watch.reset();
+  pipe.reader.reset();
+  loop.run_once(0s);
+  EXPECT_EQ(calls, 0);
+}
+
+TEST_P(LoopWatch, ADescriptorThatEpollRefusesIsWatchedAllTheSame) {
+  const UniqueFd file =
+      UniqueFd::adopt(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));  // EPERM: always ready
+  int calls = 0;
+  Watch watch(loop, file.get(), POLLIN, [&](short) { ++calls; });
+  loop.run_once();
+  EXPECT_EQ(calls, 1);
+  watch.want(0);
+  loop.run_once(0s);
+  EXPECT_EQ(calls, 1);
+  watch.want(POLLIN);
+  loop.run_once();
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(Loop, AWatchThatEpollTakesNoLongerMovesToThePollSet) {
+  Loop loop;
+  const Pipe idle;
+  std::vector<std::unique_ptr<Watch>> others;
+  for (std::size_t i = 0; i < Loop::kPolledDirectly; ++i)
+    others.push_back(std::make_unique<Watch>(loop, idle.reader.get(), POLLIN, [](short) {}));
+  const Pipe pipe;
+  pipe.fill();
+  int first_calls = 0;
+  int second_calls = 0;
+  Watch first(loop, pipe.reader.get(), 0, [&](short) { ++first_calls; });
+  const Watch second(loop, pipe.reader.get(), POLLIN, [&](short) { ++second_calls; });
+  first.want(POLLIN);  // EEXIST: the descriptor is in the set for `second`
+  loop.run_once();
+  EXPECT_EQ(first_calls, 1);
+  EXPECT_EQ(second_calls, 1);
+}
+
+TEST(Loop, ThousandsOfWatchesAreAllServed) {
+  Loop loop;
+  constexpr int kMany = 1'000;
+  std::vector<Pipe> pipes(kMany);
+  std::vector<int> calls(kMany, 0);
+  std::vector<std::unique_ptr<Watch>> watches;
+  for (std::size_t i = 0; i < kMany; ++i)
+    watches.push_back(std::make_unique<Watch>(loop, pipes[i].reader.get(), POLLIN, [&, i](short) {
+      ++calls[i];
+      watches[i].reset();
+    }));
+  for (const Pipe& pipe : pipes) pipe.fill();
+  for (int turn = 0; turn < 10; ++turn) loop.run_once(0s);
+  EXPECT_EQ(calls, std::vector<int>(kMany, 1));
 }
 
 // Timers
