@@ -89,8 +89,7 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
     pool_.want_up();
     return;
   }
-  channel_ = std::make_unique<WorkerChannel>(environment_.loop, channel_path(),
-                                             std::move(inherited.channel),
+  channel_ = std::make_unique<WorkerChannel>(environment_.loop, std::move(inherited.channel),
                                              [this](std::string_view lines) { on_message(lines); });
   channel_->expect(worker_);
   pool_.adopt(inherited.ready);

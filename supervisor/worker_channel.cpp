@@ -15,23 +15,47 @@ namespace {
 
 constexpr int kMessagesPerTurn = 64;
 
-UniqueFd bind_datagram(const std::string& path, std::optional<uid_t> owner) {
+constexpr int kPathAttempts = 100;
+
+sockaddr_un address_of(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path)
     throw_system_error(ENAMETOOLONG, "bind " + path + " (choose a shorter --runtime-dir)");
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  ::unlink(path.c_str());
+  return address;
+}
+
+/// Binds `fd` to `path`, or to "path-2" and so on while there is something of that name: a port
+/// that was removed and added again may have two workers of one generation.
+std::string bind_to_free_path(int fd, const std::string& path) {
+  for (int attempt = 1;; ++attempt) {
+    const std::string candidate = attempt == 1 ? path : path + "-" + std::to_string(attempt);
+    const sockaddr_un address = address_of(candidate);
+    if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+      return candidate;
+    if (errno != EADDRINUSE || attempt == kPathAttempts)
+      throw_system_error(errno, "bind " + candidate);
+  }
+}
+
+UniqueFd bind_datagram(const std::string& path, std::optional<uid_t> owner) {
   UniqueFd fd = UniqueFd::adopt(check_call(
       ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket for " + path));
   const int on = 1;
   check_call(::setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on),
              "SO_PASSCRED on " + path);
-  check_call(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-             "bind " + path);
-  check_call(::chmod(path.c_str(), 0600), "chmod " + path);
-  if (owner) check_call(::chown(path.c_str(), *owner, static_cast<gid_t>(-1)), "chown " + path);
+  const std::string bound = bind_to_free_path(fd.get(), path);
+  check_call(::chmod(bound.c_str(), 0600), "chmod " + bound);
+  if (owner) check_call(::chown(bound.c_str(), *owner, static_cast<gid_t>(-1)), "chown " + bound);
   return fd;
+}
+
+std::string bound_path(int fd) {
+  sockaddr_un address{};
+  socklen_t size = sizeof address - 1;  // so that the path is terminated
+  check_call(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), "getsockname");
+  return address.sun_path;
 }
 
 std::optional<pid_t> sender_of(msghdr& header) {
@@ -61,10 +85,10 @@ void close_descriptors(msghdr& header) {
 
 WorkerChannel::WorkerChannel(Loop& loop, const std::string& path, std::optional<uid_t> owner,
                              Message message)
-    : WorkerChannel(loop, path, bind_datagram(path, owner), std::move(message)) {}
+    : WorkerChannel(loop, bind_datagram(path, owner), std::move(message)) {}
 
-WorkerChannel::WorkerChannel(Loop& loop, std::string path, UniqueFd fd, Message message)
-    : path_(std::move(path)),
+WorkerChannel::WorkerChannel(Loop& loop, UniqueFd fd, Message message)
+    : path_(bound_path(fd.get())),
       fd_(std::move(fd)),
       message_(std::move(message)),
       watch_(loop, fd_.get(), POLLIN, [this](short) { receive(); }) {}

@@ -18,14 +18,15 @@ class WorkerChannel final {
  public:
   using Message = std::function<void(std::string_view lines)>;
 
-  /// Binds the datagram socket `path` (removed first if it exists, and at destruction), for `owner`
-  /// if given. Throws std::system_error.
+  /// Binds a datagram socket to `path`, or to `path` with a number if that exists, for `owner` if
+  /// given; removed at destruction. Throws std::system_error.
   WorkerChannel(Loop& loop, const std::string& path, std::optional<uid_t> owner, Message message);
-  /// Goes on with a socket that a supervisor before us bound to `path`.
-  WorkerChannel(Loop& loop, std::string path, UniqueFd fd, Message message);
+  /// Goes on with a socket that a supervisor before us bound. Throws std::system_error.
+  WorkerChannel(Loop& loop, UniqueFd fd, Message message);
   ~WorkerChannel();
 
   int fd() const noexcept { return fd_.get(); }
+  const std::string& path() const noexcept { return path_; }
   /// "NOTIFY_SOCKET=…"
   std::string variable() const { return "NOTIFY_SOCKET=" + path_; }
   void expect(pid_t sender) noexcept { sender_ = sender; }

@@ -1,6 +1,7 @@
 #include "supervisor/worker_channel.h"
 
 #include "common/os/error.h"
+#include "common/os/socket.h"
 #include "tests/support/in_child.h"
 #include "tests/support/temp_dir.h"
 
@@ -155,14 +156,21 @@ TEST_F(WorkerChannelTest, BelongsToTheWorkersUser) {
   EXPECT_EQ(status.st_uid, 65534U);
 }
 
-TEST_F(WorkerChannelTest, ReplacesALeftoverAndIsRemovedAtTheEnd) {
-  const std::string path = dir_ / "leftover";
-  test::write_file(path, "");
+TEST_F(WorkerChannelTest, LeavesWhatHasItsNameAloneAndIsRemovedAtTheEnd) {
   {
-    const WorkerChannel channel(loop_, path, std::nullopt, [](std::string_view) {});
-    EXPECT_TRUE(std::filesystem::is_socket(path));
+    const WorkerChannel other(loop_, path_, std::nullopt, [](std::string_view) {});
+    EXPECT_EQ(other.path(), path_ + "-2");
+    EXPECT_TRUE(std::filesystem::is_socket(other.path()));
   }
-  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_FALSE(std::filesystem::exists(path_ + "-2"));
+  channel_.expect(::getpid());
+  ASSERT_EQ(send_to(path_, "READY=1"), 0);
+  EXPECT_EQ(heard(), Heard{"READY=1"});
+}
+
+TEST_F(WorkerChannelTest, KnowsThePathOfASocketThatWasBoundBefore) {
+  const WorkerChannel adopted(loop_, duplicate(channel_.fd()), [](std::string_view) {});
+  EXPECT_EQ(adopted.variable(), "NOTIFY_SOCKET=" + path_);
 }
 
 TEST_F(WorkerChannelTest, APathThatIsTooLongIsNamed) {
