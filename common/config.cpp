@@ -85,14 +85,25 @@ ProtocolConfig read_stream(TableReader& table) {
   return stream;
 }
 
+ProtocolConfig read_accio(TableReader& table) {
+  AccioConfig accio;
+  table.read("output", accio.output, check_directory);
+  table.read("handshake", accio.handshake, kAccioHandshakes);
+  table.read("existing", accio.replace_existing, kAccioExisting);
+  return accio;
+}
+
+ProtocolConfig read_monitor(TableReader&) { return MonitorConfig{}; }
+
 /// A protocol and the reader of its own keys, in the order of ProtocolConfig.
 struct Protocol {
   const char* name;
   ProtocolConfig (*read)(TableReader& table);
+  Milliseconds idle_timeout;  ///< by default
 };
 
 constexpr std::array<Protocol, std::variant_size_v<ProtocolConfig>> kProtocols = {
-    {{"stream", read_stream}}};
+    {{"stream", read_stream, 0ms}, {"accio", read_accio, 10s}, {"monitor", read_monitor, 0ms}}};
 
 /// Reads a whole text: the document's tables and what must hold between them.
 class DocumentReader final {
@@ -151,8 +162,8 @@ class DocumentReader final {
     read_service_name(table, service);
     read_listen(table, service);
     table.read("max_connections", service.max_connections, 1, 1'000'000);
-    table.read("idle_timeout", service.idle_timeout, 0ms, 24h * 30);
     read_protocol(table, node, service);
+    table.read("idle_timeout", service.idle_timeout, 0ms, 24h * 30);
     table.finish();
     config_.services.push_back(std::move(service));
   }
@@ -207,7 +218,10 @@ class DocumentReader final {
     const std::string* name =
         name_node == nullptr ? nullptr : table.one_of("protocol", *name_node, names);
     for (const Protocol& protocol : kProtocols) {
-      if (name != nullptr && *name == protocol.name) service.protocol = protocol.read(table);
+      if (name != nullptr && *name == protocol.name) {
+        service.protocol = protocol.read(table);
+        service.idle_timeout = protocol.idle_timeout;
+      }
       if (name != nullptr) continue;
       // Whose keys these are cannot be said, so the keys of every protocol pass.
       Complaints unheard;

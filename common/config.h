@@ -65,15 +65,36 @@ struct StreamConfig {
   bool operator==(const StreamConfig&) const = default;
 };
 
+/// Whether clients of `accio` confirm the greeting before they send their file.
+enum class AccioHandshake {
+  kAuto,     ///< those that do are recognised
+  kNone,     ///< none does: every byte is the file's
+  kRequired  ///< a connection that does not is an error
+};
+
+/// protocol = "accio"
+struct AccioConfig {
+  std::string output = "output";  ///< directory, created if missing; never empty
+  AccioHandshake handshake = AccioHandshake::kAuto;
+  bool replace_existing = false;  ///< existing = "continue" | "replace"
+
+  bool operator==(const AccioConfig&) const = default;
+};
+
+/// protocol = "monitor"
+struct MonitorConfig {
+  bool operator==(const MonitorConfig&) const = default;
+};
+
 /// The protocol and its own keys; the alternative names the protocol.
-using ProtocolConfig = std::variant<StreamConfig>;
+using ProtocolConfig = std::variant<StreamConfig, AccioConfig, MonitorConfig>;
 
 /// One [[service]].
 struct ServiceConfig {
   std::string name;                 ///< as DaemonConfig::name, unique
   std::vector<ListenRange> listen;  ///< "*:PORT" stands here as two: 0.0.0.0 and ::
   unsigned max_connections = 4096;  ///< per port, 1 .. 1'000'000
-  Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days
+  Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days; accio's default is 10 s
   ProtocolConfig protocol;
 
   /// "stream" …

@@ -37,6 +37,11 @@ inline constexpr Words<log::Target, 3> kLogTargets = {{{"auto", log::Target::kAu
                                                        {"stderr", log::Target::kStderr}}};
 inline constexpr Words<bool, 2> kBindFailures = {{{"fail", false}, {"skip", true}}};
 inline constexpr Words<bool, 2> kStreamFiles = {{{"per-port", false}, {"per-connection", true}}};
+inline constexpr Words<AccioHandshake, 3> kAccioHandshakes = {
+    {{"auto", AccioHandshake::kAuto},
+     {"none", AccioHandshake::kNone},
+     {"required", AccioHandshake::kRequired}}};
+inline constexpr Words<bool, 2> kAccioExisting = {{{"continue", false}, {"replace", true}}};
 
 /// "5s", "100ms", "1.5h", "0s": a decimal number and one of ms, s, min (or m), h, d. Whole
 /// milliseconds, not negative.

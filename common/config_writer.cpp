@@ -44,6 +44,14 @@ void put_protocol(std::string& text, const StreamConfig& stream) {
   put(text, "files", stream.file_per_connection, kStreamFiles);
 }
 
+void put_protocol(std::string& text, const AccioConfig& accio) {
+  put(text, "output", accio.output);
+  put(text, "handshake", accio.handshake, kAccioHandshakes);
+  put(text, "existing", accio.replace_existing, kAccioExisting);
+}
+
+void put_protocol(std::string&, const MonitorConfig&) {}
+
 }  // namespace
 
 std::string worker_config_text(const Config& config, const ServiceConfig& service) {

@@ -23,7 +23,7 @@
 namespace serverd::ledger {
 
 inline constexpr std::uint64_t kMagic = 0x5245'4744'454c'5353;  // "SSLEDGER"
-inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kLayoutVersion = 2;
 inline constexpr std::size_t kNameSize = 64;
 
 using Word = std::atomic<std::uint64_t>;
@@ -109,12 +109,12 @@ struct alignas(64) Slot {
   Word id;      ///< counts from 1 within the port
   Word cookie;  ///< SO_COOKIE
   PeerAddress peer;
-  Word accepted_at;   ///< ns, CLOCK_REALTIME
-  Word last_byte_at;  ///< ns, CLOCK_MONOTONIC
-  Word bytes;         ///< taken from the socket and safe
-  Word request;       ///< set by the supervisor, 0: none
-  std::array<Word, 4> protocol;
-  FileRecord file;  ///< where each connection has a file of its own
+  Word accepted_at;              ///< ns, CLOCK_REALTIME
+  Word last_byte_at;             ///< ns, CLOCK_MONOTONIC
+  Word bytes;                    ///< taken from the socket and safe
+  Word request;                  ///< set by the supervisor, 0: none
+  std::array<Word, 4> protocol;  ///< the protocol's own
+  FileRecord file;               ///< where each connection has a file of its own
 };
 
 /// Cumulative for the port; they never go back.
@@ -146,6 +146,7 @@ struct Layout {
   alignas(64) FileRecord output;  ///< the port's shared file
   alignas(64) Intent intent;
   alignas(64) Blame blame;
+  alignas(64) std::array<Word, 8> protocol;  ///< the protocol's own, for the whole port
 };
 
 /// The descriptor is no ledger of ours, or of another layout version.
@@ -174,6 +175,7 @@ class Ledger final {
   FileRecord& output() const noexcept { return layout().output; }
   Intent& intent() const noexcept { return layout().intent; }
   Blame& blame() const noexcept { return layout().blame; }
+  std::span<Word> protocol_words() const noexcept { return layout().protocol; }
   std::span<Slot> slots() const noexcept;
 
   void count_close(Cause cause) const noexcept {

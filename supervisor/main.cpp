@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <vector>
 
 namespace serverd {
 namespace {
@@ -22,6 +23,8 @@ constexpr const char* kUsage =
     "Usage: stream-serverd [run] [-c FILE]\n"
     "       stream-serverd check [-c FILE]\n"
     "       stream-serverd stream <ip> <base_port> <num_ports> [--output DIR]\n"
+    "       stream-serverd accio <port> <file-dir>\n"
+    "       stream-serverd monitor [<host>] <port>\n"
     "       stream-serverd --help\n";
 
 struct Options {
@@ -31,6 +34,10 @@ struct Options {
   unsigned base_port = 0;
   unsigned port_count = 0;
   std::string output = "output";
+  std::string port;                        ///< of accio
+  std::string directory;                   ///< of accio
+  std::vector<std::string> monitored;      ///< [host,] port
+  const char* complaint_prefix = nullptr;  ///< what messages about a failed start begin with
   bool adopt_check = false;
   ProgramStart start;
 };
@@ -40,11 +47,15 @@ int usage_error(const std::string& what) {
   return kExitUsage;
 }
 
-/// Logs one line for each line of `text`.
-void log_lines(const std::string& text) {
+/// Says each line of `text` in the log, or in the form that a protocol prescribes.
+void complain(const std::string& text, const Options& options) {
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    log::error("{}", text.substr(begin, end - begin));
+    const std::string line = text.substr(begin, end - begin);
+    if (options.complaint_prefix == nullptr)
+      log::error("{}", line);
+    else
+      fmt::print(stderr, "{}{}\n", options.complaint_prefix, line);
     begin = end + 1;
   }
 }
@@ -61,20 +72,20 @@ int run_daemon(const Config& config, Instance::ConfigSource source, const Option
                     std::move(inherited), options.start)
         .run();
   } catch (const StartFailure& failure) {
-    log_lines(failure.what());
+    complain(failure.what(), options);
     return failure.code();
   } catch (const InstanceRunning& error) {
-    log::error("{}", error.what());
+    complain(error.what(), options);
     return kExitBind;
   } catch (const HandoffError& error) {
-    log::error("{}", error.what());
+    complain(error.what(), options);
     return kExitConfig;
   } catch (const std::system_error& error) {
-    log::error("{}", error.what());
+    complain(error.what(), options);
     const int code = error.code().value();
     return code == EACCES || code == EPERM ? kExitPermission : kExitSystem;
   } catch (const std::exception& error) {
-    log::error("{}", error.what());
+    complain(error.what(), options);
     return kExitBug;
   }
 }
@@ -90,15 +101,38 @@ int run_from_file(const Options& options) {
   return kExitConfig;
 }
 
-int run_stream(const Options& options) {
+/// `make` gives the configuration, or throws std::invalid_argument.
+template <typename Make>
+int run_quick_form(const Options& options, Make make) {
   try {
-    const Config config =
-        stream_quick_form(options.ip, options.base_port, options.port_count, options.output);
+    const Config config = make();
     const auto source = [&config] { return std::variant<Config, ConfigErrors>(config); };
     return run_daemon(config, source, options);
   } catch (const std::invalid_argument& error) {
-    return usage_error(error.what());
+    if (options.complaint_prefix == nullptr) return usage_error(error.what());
+    complain(error.what(), options);
+    return kExitUsage;
   }
+}
+
+int run_stream(const Options& options) {
+  return run_quick_form(options, [&] {
+    return stream_quick_form(options.ip, options.base_port, options.port_count, options.output);
+  });
+}
+
+/// PROTOCOLS: accio prescribes how its errors begin.
+int run_accio(Options options) {
+  options.complaint_prefix = "ERROR: ";
+  return run_quick_form(options, [&] { return accio_quick_form(options.port, options.directory); });
+}
+
+int run_monitor(const Options& options) {
+  return run_quick_form(options, [&] {
+    const bool named = options.monitored.size() > 1;
+    return monitor_quick_form(named ? options.monitored.front() : "0.0.0.0",
+                              options.monitored.back());
+  });
 }
 
 int run(int argc, char** argv) {
@@ -123,15 +157,25 @@ int run(int argc, char** argv) {
   stream->add_option("base_port", options.base_port, "First port")->required();
   stream->add_option("num_ports", options.port_count, "Number of ports")->required();
   stream->add_option("--output", options.output, "Output directory")->capture_default_str();
+  CLI::App* accio = app.add_subcommand("accio", "Save each connection as a file of its own");
+  accio->add_option("port", options.port, "Port to listen on")->required();
+  accio->add_option("file-dir", options.directory, "Where the files go")->required();
+  CLI::App* monitor = app.add_subcommand("monitor", "Show what arrives");
+  monitor->add_option("[host] port", options.monitored, "Address (0.0.0.0) and port to listen on")
+      ->required()
+      ->expected(1, 2);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
+    if (*accio) fmt::print(stderr, "ERROR: ");
     return usage_error(error.what());
   }
   if (*check) return check_config(options.config_file);
   if (*stream) return run_stream(options);
+  if (*accio) return run_accio(options);
+  if (*monitor) return run_monitor(options);
   return run_from_file(options);
 }
 

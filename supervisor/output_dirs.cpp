@@ -47,8 +47,11 @@ void make_directory(const ServiceConfig& service, const std::string& directory,
 }  // namespace
 
 void prepare_output(const ServiceConfig& service, const std::optional<UserIds>& user) {
-  std::visit([&](const auto& protocol) { make_directory(service, protocol.output, user); },
-             service.protocol);
+  std::visit(
+      [&](const auto& protocol) {
+        if constexpr (requires { protocol.output; }) make_directory(service, protocol.output, user);
+      },
+      service.protocol);
 }
 
 }  // namespace serverd

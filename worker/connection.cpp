@@ -2,13 +2,25 @@
 
 #include "worker/tcp_progress.h"
 
+#include <cerrno>
+
+#include <sys/socket.h>
+
 namespace serverd {
 
 using ledger::Cause;
 
+namespace {
+
+// With POLLRDHUP the end of the stream is known before the last bytes are read.
+constexpr short kReading = POLLIN | POLLRDHUP;
+
+}  // namespace
+
 Connection::Connection(Loop& loop, ConnectionHost& host, Intake& intake, UniqueFd fd,
                        std::uint32_t slot_index, ledger::Slot& slot,
-                       std::unique_ptr<Session> session, Clock::duration idle_timeout)
+                       std::unique_ptr<Session> session, Clock::duration idle_timeout,
+                       Origin origin)
     : loop_(loop),
       host_(host),
       intake_(intake),
@@ -19,23 +31,37 @@ Connection::Connection(Loop& loop, ConnectionHost& host, Intake& intake, UniqueF
       idle_timeout_(idle_timeout),
       last_heard_(loop.now()),
       idle_(loop, [this] { on_idle(); }),
-      watch_(loop, fd_.get(), POLLIN, [this](short) { on_readable(); }) {
+      watch_(loop, fd_.get(), kReading, [this](short events) { on_ready(events); }) {
   if (idle_timeout_ > Clock::duration::zero()) idle_.arm_in(idle_timeout_);
+  // What the worker before waited for may be there already, or be worth an answer.
+  if (origin == Origin::kResumed) wait_for_more_than(0);
+  if (!session_->answers()) return;
+  sent_ =
+      origin == Origin::kResumed ? bytes_written_to(fd_.get()) : std::optional<std::uint64_t>(0);
+  write_output();
 }
 
 void Connection::pause() noexcept {
+  paused_ = true;
   if (!finished_) watch_.want(0);
 }
 
 void Connection::resume() noexcept {
+  paused_ = false;
   if (finished_) return;
   last_heard_ = loop_.now();  // while we did not read, the peer could not be heard
-  watch_.want(POLLIN);
+  watch_what_is_due();
+}
+
+void Connection::watch_what_is_due() noexcept {
+  if (!paused_ && !finished_)
+    watch_.want(static_cast<short>(kReading | (output_due_ ? POLLOUT : 0)));
 }
 
 void Connection::stop_after_received() {
   if (finished_) return;
   stop_mark_ = slot_.bytes + bytes_waiting_in(fd_.get());
+  if (held_ > 0) return read_chunk(true);  // what the session waits for does not come any more
   if (stop_mark_reached()) finish(Cause::kStopped);
 }
 
@@ -43,18 +69,26 @@ bool Connection::stop_mark_reached() const noexcept {
   return stop_mark_ && slot_.bytes >= *stop_mark_;
 }
 
-void Connection::on_readable() {
-  const Intake::Result result = intake_.move_chunk(fd_.get(), slot_index_, *session_);
-  if (result.bytes > 0) {
+void Connection::on_ready(short events) {
+  if ((events & POLLOUT) != 0) write_output();
+  if ((events & ~POLLOUT) != 0) read_chunk((events & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
+}
+
+void Connection::read_chunk(bool ended) {
+  const Intake::Result result = intake_.move_chunk(fd_.get(), slot_index_, *session_, ended);
+  if (result.bytes > 0 || result.held > held_) {
     last_heard_ = loop_.now();
     slot_.last_byte_at.store(static_cast<std::uint64_t>(last_heard_.time_since_epoch().count()),
                              std::memory_order_relaxed);
-    host_.on_progress();
   }
+  if (result.bytes > 0) host_.on_progress();
+  if (sent_) write_output();
   switch (result.outcome) {
     case Intake::Outcome::kMoved:
     case Intake::Outcome::kDrained:
-      if (stop_mark_reached()) finish(Cause::kStopped);
+      if (stop_mark_reached()) return finish(Cause::kStopped);
+      if (ended && result.held > 0 && result.bytes == 0) return finish(Cause::kEof);
+      if (result.held != held_) wait_for_more_than(result.held);
       return;
     case Intake::Outcome::kEof:
       return finish(Cause::kEof);
@@ -62,14 +96,42 @@ void Connection::on_readable() {
       return finish(Cause::kReset, result.error);
     case Intake::Outcome::kStalled:
       return host_.on_stalled(*this, result.error);
+    case Intake::Outcome::kBlocked:
+      return host_.on_stalled(*this,
+                              std::make_error_code(std::errc::resource_unavailable_try_again));
   }
 }
 
-/// A deadline judges only what could have been heard: bytes that wait in the socket count.
+/// Bytes that stay in the socket would make it readable for ever; a FIN still does, see tcp(7).
+void Connection::wait_for_more_than(std::size_t held) noexcept {
+  held_ = held;
+  const int least = static_cast<int>(held) + 1;
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least);
+}
+
+void Connection::write_output() noexcept {
+  output_due_ = false;
+  while (sent_ && !output_due_) {
+    const std::span<const std::byte> bytes = session_->output(*sent_);
+    if (bytes.empty()) break;
+    const ssize_t n = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n >= 0)
+      *sent_ += static_cast<std::uint64_t>(n);
+    else if (errno == EAGAIN)
+      output_due_ = true;
+    else if (errno != EINTR)
+      sent_.reset();  // the peer is gone; reading says how
+  }
+  watch_what_is_due();
+}
+
+/// A deadline judges only what could have been heard: bytes that wait in the socket count, time in
+/// which we do not read does not.
 void Connection::on_idle() {
   const Clock::time_point deadline = last_heard_ + idle_timeout_;
   if (deadline > loop_.now()) return idle_.arm(deadline);
-  if (bytes_waiting_in(fd_.get()) > 0) return idle_.arm_in(idle_timeout_);
+  if (paused_ || bytes_waiting_in(fd_.get()) > held_) return idle_.arm_in(idle_timeout_);
+  session_->on_idle();
   finish(Cause::kIdle);
 }
 
@@ -78,6 +140,7 @@ void Connection::finish(Cause cause, std::error_code error) {
   slot_.state.store(ledger::SlotState::kClosing, std::memory_order_release);
   idle_.disarm();
   watch_.want(0);
+  session_->on_end(cause, error);
   host_.on_finished(*this, cause, error);
 }
 

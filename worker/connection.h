@@ -20,7 +20,8 @@ class ConnectionHost {
  public:
   /// The connection is done; called once. The host lets go of it at the end of the turn.
   virtual void on_finished(Connection& connection, ledger::Cause cause, std::error_code error) = 0;
-  /// Output does not take bytes: no connection should read until it does.
+  /// Output does not take bytes: no connection should read until it does. EAGAIN is no failure,
+  /// there is only no room just now.
   virtual void on_stalled(Connection& connection, std::error_code error) = 0;
   /// Bytes were stored.
   virtual void on_progress() = 0;
@@ -32,10 +33,15 @@ class ConnectionHost {
 /// One TCP connection: its socket, its deadline, its place in the ledger. The only socket I/O.
 class Connection final {
  public:
+  enum class Origin {
+    kAccepted,
+    kResumed  ///< an earlier worker had it
+  };
+
   /// `slot` is already filled in. `idle_timeout` zero: none.
   Connection(Loop& loop, ConnectionHost& host, Intake& intake, UniqueFd fd,
              std::uint32_t slot_index, ledger::Slot& slot, std::unique_ptr<Session> session,
-             Clock::duration idle_timeout);
+             Clock::duration idle_timeout, Origin origin);
 
   std::uint32_t slot_index() const noexcept { return slot_index_; }
   ledger::Slot& slot() const noexcept { return slot_; }
@@ -48,7 +54,11 @@ class Connection final {
   void stop_after_received();
 
  private:
-  void on_readable();
+  void on_ready(short events);
+  void read_chunk(bool ended);
+  void wait_for_more_than(std::size_t held) noexcept;
+  void write_output() noexcept;
+  void watch_what_is_due() noexcept;
   void on_idle();
   void finish(ledger::Cause cause, std::error_code error = {});
   bool stop_mark_reached() const noexcept;
@@ -63,6 +73,10 @@ class Connection final {
   Clock::duration idle_timeout_;
   Clock::time_point last_heard_;
   std::optional<std::uint64_t> stop_mark_;  ///< end when the slot's bytes get there
+  std::size_t held_ = 0;                    ///< bytes that the session left in the socket
+  std::optional<std::uint64_t> sent_;       ///< bytes; empty: nothing can or need be sent
+  bool output_due_ = false;                 ///< the socket has no room for it now
+  bool paused_ = false;
   bool finished_ = false;
   Timer idle_;
   Watch watch_;

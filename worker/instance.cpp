@@ -21,8 +21,6 @@ using ledger::SlotState;
 
 namespace {
 
-constexpr auto kOutputRetryDelay = std::chrono::milliseconds(500);
-
 std::uint64_t realtime_ns() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(
@@ -64,6 +62,9 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
 WorkerInstance::~WorkerInstance() = default;
 
 int WorkerInstance::run() {
+  std::vector<SocketAddress> addresses;
+  for (const auto& listener : listeners_) addresses.push_back(listener->address());
+  service_->on_serving(addresses);
   notifier_.send("READY=1\nSTATUS=serving");
   send_heartbeat();
   loop_.run();
@@ -75,8 +76,10 @@ void WorkerInstance::recover_connections(std::vector<UniqueFd> parked) {
   Recovery recovery = recover(ledger_, *service_, std::move(parked), blame_from_environment());
   for (ResumedConnection& resumed : recovery.resumed) {
     // A file that is due at accept was not made yet if the worker died just then.
-    if (!resumed.session->sink().recorded()) static_cast<void>(resumed.session->sink().open());
-    add_connection(std::move(resumed.fd), resumed.slot_index, std::move(resumed.session));
+    Sink* sink = resumed.session->sink();
+    if (sink != nullptr && !sink->recorded()) static_cast<void>(sink->open());
+    add_connection(std::move(resumed.fd), resumed.slot_index, std::move(resumed.session),
+                   Connection::Origin::kResumed);
   }
   collect_free_slots();
   for (UniqueFd& fd : recovery.newcomers) take_newcomer(std::move(fd));
@@ -178,7 +181,7 @@ void WorkerInstance::on_accepted(UniqueFd fd, const SocketAddress& peer) {
   fill_slot(slot, fd.get(), peer);
   log::info("New connection from {} on port {} (peer port {}, connection {})", peer.host(), port_,
             peer.port(), slot.id.load());
-  add_connection(std::move(fd), index, service_->open(slot));
+  add_connection(std::move(fd), index, service_->open(slot), Connection::Origin::kAccepted);
 }
 
 void WorkerInstance::fill_slot(Slot& slot, int fd, const SocketAddress& peer) {
@@ -197,11 +200,11 @@ void WorkerInstance::fill_slot(Slot& slot, int fd, const SocketAddress& peer) {
 }
 
 void WorkerInstance::add_connection(UniqueFd fd, std::uint32_t slot_index,
-                                    std::unique_ptr<Session> session) {
+                                    std::unique_ptr<Session> session, Connection::Origin origin) {
   ConnectionHost& host = *this;
-  auto connection =
-      std::make_unique<Connection>(loop_, host, intake_, std::move(fd), slot_index,
-                                   ledger_.slots()[slot_index], std::move(session), idle_timeout_);
+  auto connection = std::make_unique<Connection>(loop_, host, intake_, std::move(fd), slot_index,
+                                                 ledger_.slots()[slot_index], std::move(session),
+                                                 idle_timeout_, origin);
   if (paused_) connection->pause();
   connections_.emplace(slot_index, std::move(connection));
 }
@@ -225,19 +228,20 @@ void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error
 }
 
 void WorkerInstance::on_stalled(Connection& connection, std::error_code error) {
-  if (!stall_logged_) {
+  if (error != std::errc::resource_unavailable_try_again && !stall_logged_) {
     ++ledger_.counters().write_errors;
+    const Sink* sink = connection.session().sink();
     log::error("{}: {}; reading stops until it can be written again",
-               connection.session().sink().path(), error.message());
+               sink != nullptr ? sink->path() : fmt::format("Port {}", port_), error.message());
     stall_logged_ = true;
   }
   paused_ = true;
   for (auto& [slot_index, other] : connections_) other->pause();
-  output_retry_.arm_in(kOutputRetryDelay);
+  output_retry_.arm_in(service_->retry_interval());
 }
 
 void WorkerInstance::retry_output() {
-  if (service_->retry()) return output_retry_.arm_in(kOutputRetryDelay);
+  if (service_->retry()) return output_retry_.arm_in(service_->retry_interval());
   paused_ = false;
   for (auto& [slot_index, connection] : connections_) connection->resume();
 }

@@ -46,7 +46,8 @@ class WorkerInstance final : ConnectionHost {
   void exit_if_done();
 
   void on_accepted(UniqueFd fd, const SocketAddress& peer);
-  void add_connection(UniqueFd fd, std::uint32_t slot_index, std::unique_ptr<Session> session);
+  void add_connection(UniqueFd fd, std::uint32_t slot_index, std::unique_ptr<Session> session,
+                      Connection::Origin origin);
   std::uint32_t take_slot();
   void fill_slot(ledger::Slot& slot, int fd, const SocketAddress& peer);
 

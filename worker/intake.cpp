@@ -16,18 +16,22 @@ Intake::Intake(ledger::Ledger& ledger, std::size_t chunk_size)
       chunk_size_(chunk_size),
       buffer_(std::make_unique_for_overwrite<std::byte[]>(chunk_size)) {}
 
-Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& session,
+Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& session, bool ended,
                                   std::size_t limit) noexcept {
   const Result peeked = peek(fd, limit);
   if (peeked.outcome != Outcome::kMoved) return peeked;
 
   const std::span<const std::byte> bytes(buffer_.get(), peeked.bytes);
-  const Taken taken = interpret(slot_index, session, bytes);
+  const bool last = ended && bytes.size() < std::min(limit, chunk_size_);
+  const Taken taken = interpret(slot_index, session, bytes, last);
+  const std::size_t held = bytes.size() - taken.protocol - taken.payload;
+  if (held == bytes.size())
+    return {taken.blocked ? Outcome::kBlocked : Outcome::kDrained, 0, {}, held};
   Chunk chunk{slot_index, bytes.subspan(taken.protocol, taken.payload), taken.protocol,
               taken.protocol};
   Sink* sink = nullptr;
   if (taken.payload > 0) {
-    sink = &session.sink();
+    sink = session.sink();
     if (const std::error_code error = sink->open()) return {Outcome::kStalled, 0, error};
   }
   note_intent(chunk, sink != nullptr ? sink->committed() : 0);
@@ -39,18 +43,18 @@ Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& ses
                ledger_.slots()[slot_index].id.load(), chunk.consumed);
   forget_intent();
   if (store_error) return {Outcome::kStalled, chunk.consumed, store_error};
-  return {chunk.consumed > 0 ? Outcome::kMoved : Outcome::kDrained, chunk.consumed, {}};
+  return {taken.blocked ? Outcome::kBlocked : Outcome::kMoved, chunk.consumed, {}, held};
 }
 
 /// Bytes whose interpretation ends the worker must not end every worker after it.
 Taken Intake::interpret(std::uint32_t slot_index, Session& session,
-                        std::span<const std::byte> bytes) noexcept {
+                        std::span<const std::byte> bytes, bool last) noexcept {
   ledger::Blame& blame = ledger_.blame();
   const ledger::Slot& slot = ledger_.slots()[slot_index];
   blame.offset_in_hand.store(slot.bytes.load(std::memory_order_relaxed), std::memory_order_release);
   blame.cookie_in_hand.store(slot.cookie.load(std::memory_order_relaxed),
                              std::memory_order_release);
-  const Taken taken = session.on_bytes(bytes);
+  const Taken taken = session.on_bytes(bytes, last);
   blame.cookie_in_hand.store(0, std::memory_order_release);
   return taken;
 }

@@ -23,20 +23,23 @@ class Intake final {
   explicit Intake(ledger::Ledger& ledger, std::size_t chunk_size = kChunkSize);
 
   enum class Outcome {
-    kMoved,    ///< `bytes` were stored and taken from the socket
+    kMoved,    ///< `bytes` were taken from the socket, and stored if they are payload
     kDrained,  ///< nothing to read now
     kEof,      ///< the peer has finished, and everything is stored
     kReset,    ///< the connection is broken (`error`), and everything that arrived is stored
     kStalled,  ///< the sink does not take bytes (`error`); they stay in the socket
+    kBlocked,  ///< as kStalled, for the service's other output
   };
   struct Result {
     Outcome outcome;
     std::size_t bytes = 0;
     std::error_code error{};
+    std::size_t held = 0;  ///< shown to the session, which waits for more before it takes them
   };
 
-  /// One chunk of at most `limit` bytes from the non-blocking socket `fd`.
-  Result move_chunk(int fd, std::uint32_t slot_index, Session& session,
+  /// One chunk of at most `limit` bytes from the non-blocking socket `fd`. `ended`: everything that
+  /// will ever come is in the socket.
+  Result move_chunk(int fd, std::uint32_t slot_index, Session& session, bool ended = false,
                     std::size_t limit = kChunkSize) noexcept;
 
   /// The steps of move_chunk, one by one.
@@ -54,8 +57,8 @@ class Intake final {
   void forget_intent() noexcept;
 
  private:
-  Taken interpret(std::uint32_t slot_index, Session& session,
-                  std::span<const std::byte> bytes) noexcept;
+  Taken interpret(std::uint32_t slot_index, Session& session, std::span<const std::byte> bytes,
+                  bool last) noexcept;
 
   ledger::Ledger& ledger_;
   std::size_t chunk_size_;

@@ -24,7 +24,7 @@ std::optional<std::uint32_t> settle_intent(ledger::Ledger& ledger, Service& serv
   if (state == IntentState::kNone || intent.slot >= ledger.slots().size()) return std::nullopt;
   ledger::Slot& slot = ledger.slots()[intent.slot];
   const std::unique_ptr<Session> session = service.resume(slot);
-  Sink* sink = intent.stored > 0 ? &session->sink() : nullptr;
+  Sink* sink = intent.stored > 0 ? session->sink() : nullptr;
   if (state == IntentState::kWriting) {
     // Nothing that is committed may be cut off, whatever the intent says.
     if (sink != nullptr && sink->committed() == intent.file_offset &&

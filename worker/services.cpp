@@ -1,6 +1,10 @@
 #include "worker/services.h"
 
+#include "worker/accio/accio_service.h"
+#include "worker/monitor/monitor_service.h"
 #include "worker/stream/stream_service.h"
+
+#include <unistd.h>
 
 namespace serverd {
 namespace {
@@ -11,6 +15,12 @@ struct Factory {
 
   std::unique_ptr<Service> operator()(const StreamConfig& config) const {
     return std::make_unique<StreamService>(config, port, ledger);
+  }
+  std::unique_ptr<Service> operator()(const AccioConfig& config) const {
+    return std::make_unique<AccioService>(config, ledger);
+  }
+  std::unique_ptr<Service> operator()(const MonitorConfig&) const {
+    return std::make_unique<MonitorService>(ledger, STDOUT_FILENO);
   }
 };
 

@@ -1,9 +1,12 @@
 #pragma once
 
 #include "common/ledger.h"
+#include "common/os/socket.h"
 #include "worker/sink.h"
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <system_error>
@@ -11,26 +14,48 @@
 namespace serverd {
 
 /// How many of the bytes it was shown a session takes: first those that were protocol, then those
-/// that belong into its sink. The rest stays in the socket.
+/// that belong into its sink. The rest stays in the socket and is shown again, with more behind it.
 struct Taken {
   std::size_t protocol = 0;
   std::size_t payload = 0;
+  bool blocked = false;  ///< the rest waits for room in the service's output, not for more bytes
 };
 
-/// One connection's side of a protocol. Never sees a descriptor; called by Intake.
+/// One connection's side of a protocol. Never sees a descriptor; called by Connection and Intake.
+/// What it must know after its worker's death stands in its slot.
 class Session {
  public:
   virtual ~Session() = default;
-  /// Bytes from the peer in order. May see the same bytes again if they could not be stored.
-  virtual Taken on_bytes(std::span<const std::byte> bytes) noexcept = 0;
-  /// Where payload goes; must outlive the session.
-  virtual Sink& sink() noexcept = 0;
+  /// Bytes from the peer in order; `last`: nothing follows them. May see the same bytes again if
+  /// they could not be stored.
+  virtual Taken on_bytes(std::span<const std::byte> bytes, bool last) noexcept = 0;
+  /// Where payload goes, if any; must outlive the session.
+  virtual Sink* sink() noexcept { return nullptr; }
+  /// True if the protocol sends anything to the peer.
+  virtual bool answers() const noexcept { return false; }
+  /// Of all that the peer is to be sent over the connection's life, what follows the first `sent`
+  /// bytes. A successor gives the same, so that no answer is repeated or torn.
+  virtual std::span<const std::byte> output(std::uint64_t sent) noexcept {
+    static_cast<void>(sent);
+    return {};
+  }
+  /// The peer was silent for the idle timeout; the connection ends with this.
+  virtual void on_idle() noexcept {}
+  /// The connection has ended.
+  virtual void on_end(ledger::Cause cause, std::error_code error) noexcept {
+    static_cast<void>(cause);
+    static_cast<void>(error);
+  }
 };
 
 /// One protocol's state for the whole port. Makes the sessions.
 class Service {
  public:
   virtual ~Service() = default;
+  /// The worker is ready to serve `addresses`.
+  virtual void on_serving(std::span<const SocketAddress> addresses) {
+    static_cast<void>(addresses);
+  }
   /// For a connection that was just accepted into `slot`.
   virtual std::unique_ptr<Session> open(ledger::Slot& slot) = 0;
   /// For a connection that an earlier worker had in `slot`.
@@ -39,6 +64,10 @@ class Service {
   virtual void rotate() noexcept = 0;
   /// Called on a timer while output fails: opens what should be open.
   virtual std::error_code retry() noexcept = 0;
+  /// That timer's interval.
+  virtual std::chrono::milliseconds retry_interval() const noexcept {
+    return std::chrono::milliseconds(500);
+  }
 };
 
 }  // namespace serverd

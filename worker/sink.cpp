@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace serverd {
 namespace {
@@ -76,6 +77,7 @@ std::error_code Sink::create(int directory) noexcept {
   for (unsigned attempt = 0; attempt < kMaxNameAttempts; ++attempt) {
     const std::string name = namer_(attempt);
     record_.begin(name);
+    if (existing_ == Existing::kReplaced) ::unlinkat(directory, name.c_str(), 0);
     fd_ = UniqueFd::adopt(
         ::openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (fd_) {
@@ -115,6 +117,15 @@ bool Sink::cut_to(std::uint64_t length) noexcept {
   if (::ftruncate(fd_.get(), static_cast<off_t>(length)) == 0) return true;
   log::error("{}: cannot cut a torn write off at {}: {}", path(), length, error_text(errno));
   return false;
+}
+
+std::error_code Sink::replace_content(std::string_view content) noexcept {
+  if (const std::error_code error = open()) return error;
+  commit(0);
+  if (::ftruncate(fd_.get(), 0) != 0) return last_error();
+  const Appended appended = append(std::as_bytes(std::span(content)));
+  commit(appended.bytes);
+  return appended.error;
 }
 
 void Sink::next_file() noexcept {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace serverd {
@@ -21,12 +22,19 @@ class Sink final {
   /// from 0 and grows while names are taken.
   using Namer = std::function<std::string(unsigned attempt)>;
 
+  /// What happens to a file that has the name of a new one.
+  enum class Existing {
+    kKept,     ///< another name is tried
+    kReplaced  ///< it is removed
+  };
+
   /// `directory` and `record` must outlive the sink.
-  Sink(OutputDirectory& directory, ledger::FileRecord& record, Namer namer)
-      : directory_(directory), record_(record), namer_(std::move(namer)) {}
+  Sink(OutputDirectory& directory, ledger::FileRecord& record, Namer namer,
+       Existing existing = Existing::kKept)
+      : directory_(directory), record_(record), namer_(std::move(namer)), existing_(existing) {}
 
   /// Makes sure that the file is open: the recorded one, else a new one. An existing file that is
-  /// not recorded is never touched.
+  /// not recorded is never written to.
   std::error_code open() noexcept;
 
   struct Appended {
@@ -51,6 +59,9 @@ class Sink final {
   /// said in the log.
   bool cut_to(std::uint64_t length) noexcept;
 
+  /// Makes `content` all that the file holds; doing it again changes nothing.
+  std::error_code replace_content(std::string_view content) noexcept;
+
   /// Closes the file; the next `open` starts another.
   void next_file() noexcept;
 
@@ -64,6 +75,7 @@ class Sink final {
   OutputDirectory& directory_;
   ledger::FileRecord& record_;
   Namer namer_;
+  Existing existing_;
   UniqueFd fd_;
 };
 

@@ -71,6 +71,7 @@ bool fin_received(int fd, std::uint8_t state, std::uint64_t waiting) noexcept {
 
 struct Reading {
   std::uint64_t received;
+  std::uint64_t acknowledged;
   std::uint8_t state;
 };
 
@@ -78,7 +79,7 @@ std::optional<Reading> read_info(int fd) noexcept {
   tcp_info info{};
   socklen_t size = sizeof info;
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
-  return Reading{info.tcpi_bytes_received, info.tcpi_state};
+  return Reading{info.tcpi_bytes_received, info.tcpi_bytes_acked, info.tcpi_state};
 }
 
 }  // namespace
@@ -101,6 +102,19 @@ std::optional<std::uint64_t> bytes_taken_from(int fd) noexcept {
         first->state != second->state)
       continue;
     return first->received - waiting - (fin_received(fd, first->state, waiting) ? 1 : 0);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> bytes_written_to(int fd) noexcept {
+  constexpr int kAttempts = 1000;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    int queued = 0;
+    const auto before = read_info(fd);
+    if (!before || ::ioctl(fd, SIOCOUTQ, &queued) != 0) return std::nullopt;
+    const auto after = read_info(fd);
+    if (after && after->acknowledged == before->acknowledged)
+      return before->acknowledged + static_cast<std::uint64_t>(queued);
   }
   return std::nullopt;
 }

@@ -10,6 +10,11 @@ namespace serverd {
 /// (SIOCINQ, which does not). See tcp(7). Empty if `fd` cannot be asked.
 std::optional<std::uint64_t> bytes_taken_from(int fd) noexcept;
 
+/// How many bytes have been written to the connected TCP socket `fd` since it was accepted: those
+/// that the peer has acknowledged (tcpi_bytes_acked) and those that are still queued (SIOCOUTQ).
+/// Empty if `fd` cannot be asked.
+std::optional<std::uint64_t> bytes_written_to(int fd) noexcept;
+
 /// SIOCINQ: bytes waiting in the socket, 0 if it cannot be asked.
 std::uint64_t bytes_waiting_in(int fd) noexcept;
 

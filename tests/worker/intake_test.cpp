@@ -29,12 +29,12 @@ class PrefixSession final : public Session {
   PrefixSession(const ledger::Slot& slot, Sink& sink, std::size_t prefix)
       : slot_(slot), sink_(sink), prefix_(prefix) {}
 
-  Taken on_bytes(std::span<const std::byte> bytes) noexcept override {
+  Taken on_bytes(std::span<const std::byte> bytes, bool) noexcept override {
     const std::size_t seen = std::min<std::size_t>(slot_.bytes, prefix_);
     const std::size_t protocol = std::min(bytes.size(), prefix_ - seen);
     return {protocol, bytes.size() - protocol};
   }
-  Sink& sink() noexcept override { return sink_; }
+  Sink* sink() noexcept override { return &sink_; }
 
  private:
   const ledger::Slot& slot_;
@@ -54,7 +54,7 @@ class IntakeTest : public testing::Test {
     return move_with(*session_, limit);
   }
   Intake::Result move_with(Session& session, std::size_t limit = Intake::kChunkSize) {
-    const Intake::Result result = rig_.intake->move_chunk(fd(), 0, session, limit);
+    const Intake::Result result = rig_.intake->move_chunk(fd(), 0, session, false, limit);
     bytes_waiting_before_ -= result.bytes;
     return result;
   }
@@ -191,7 +191,7 @@ TEST_F(IntakeTest, WhileTheOutputCannotBeOpenedBytesStayInTheSocket) {
   std::filesystem::create_directory(rig_.dir / "later");
   expect_moved(move(), 8);
   expect_counts(8);
-  EXPECT_EQ(test::file_content(session_->sink().path()), "patience");
+  EXPECT_EQ(test::file_content(session_->sink()->path()), "patience");
 }
 
 TEST_F(IntakeTest, APartialWriteIsCommittedAndTheRestStaysInTheSocket) {
@@ -216,7 +216,7 @@ TEST_F(IntakeTest, APartialWriteIsCommittedAndTheRestStaysInTheSocket) {
 }
 
 TEST_F(IntakeTest, AProtocolPrefixIsTakenFromTheSocketAndNotStored) {
-  PrefixSession session(slot_, session_->sink(), 6);
+  PrefixSession session(slot_, *session_->sink(), 6);
   send("HEADERpayload");
   expect_moved(move_with(session), 13);
   EXPECT_EQ(rig_.only_file(), "payload");
@@ -225,7 +225,7 @@ TEST_F(IntakeTest, AProtocolPrefixIsTakenFromTheSocketAndNotStored) {
 }
 
 TEST_F(IntakeTest, AChunkOfProtocolAloneNeedsNoFile) {
-  PrefixSession session(slot_, session_->sink(), 6);
+  PrefixSession session(slot_, *session_->sink(), 6);
   send("HEAD");
   expect_moved(move_with(session), 4);
   send("ERpayload");
@@ -235,7 +235,7 @@ TEST_F(IntakeTest, AChunkOfProtocolAloneNeedsNoFile) {
 }
 
 TEST_F(IntakeTest, WhenNothingCanBeWrittenTheProtocolPrefixIsStillTaken) {
-  PrefixSession session(slot_, session_->sink(), 6);
+  PrefixSession session(slot_, *session_->sink(), 6);
   send("HEADERpayload");
   EXPECT_EQ(test::in_child([&]() -> std::string {
               ::signal(SIGXFSZ, SIG_IGN);
@@ -254,19 +254,19 @@ TEST_F(IntakeTest, WhenNothingCanBeWrittenTheProtocolPrefixIsStillTaken) {
 class FirstLineSession final : public Session {
  public:
   explicit FirstLineSession(Sink& sink) : sink_(sink) {}
-  Taken on_bytes(std::span<const std::byte> bytes) noexcept override {
+  Taken on_bytes(std::span<const std::byte> bytes, bool) noexcept override {
     for (std::size_t i = 0; i < bytes.size(); ++i)
       if (bytes[i] == std::byte{'\n'}) return {0, i + 1};
     return {};
   }
-  Sink& sink() noexcept override { return sink_; }
+  Sink* sink() noexcept override { return &sink_; }
 
  private:
   Sink& sink_;
 };
 
 TEST_F(IntakeTest, WhatASessionLeavesStaysInTheSocket) {
-  FirstLineSession session(session_->sink());
+  FirstLineSession session(*session_->sink());
   send("one\ntwo");
   expect_moved(move_with(session), 4);
   expect_counts(4);

@@ -98,7 +98,8 @@ class RecoverRig {
   }
 
   bool move(std::uint32_t index) {
-    const auto result = rig_.intake->move_chunk(fd(index), index, *peers_[index].session, kChunk);
+    const auto result =
+        rig_.intake->move_chunk(fd(index), index, *peers_[index].session, false, kChunk);
     expect_stored(index, result.bytes);
     return result.outcome == Intake::Outcome::kMoved;
   }
@@ -115,7 +116,7 @@ class RecoverRig {
     const ssize_t n = ::recv(fd(index), bytes.data(), kChunk, MSG_PEEK | MSG_DONTWAIT);
     ASSERT_EQ(n, static_cast<ssize_t>(kChunk));
     Intake& intake = *rig_.intake;
-    Sink& sink = peers_[index].session->sink();
+    Sink& sink = *peers_[index].session->sink();
     const auto payload = std::as_bytes(std::span(bytes));
     Intake::Chunk chunk{index, payload, 0, 0};
     const auto offset = sink.committed();

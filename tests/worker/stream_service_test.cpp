@@ -40,7 +40,7 @@ std::string recorded(const ledger::FileRecord& record) { return std::string(reco
 
 /// Stores `text` as Intake does.
 void put(Session& session, const std::string& text) {
-  Sink& sink = session.sink();
+  Sink& sink = *session.sink();
   ASSERT_FALSE(sink.open());
   const auto appended = sink.append(std::as_bytes(std::span(text.data(), text.size())));
   sink.commit(sink.committed() + appended.bytes);

@@ -14,8 +14,10 @@ std::string file_name(const std::string& stem, unsigned attempt) {
 class SharedFileSession final : public Session {
  public:
   explicit SharedFileSession(Sink& sink) : sink_(sink) {}
-  Taken on_bytes(std::span<const std::byte> bytes) noexcept override { return {0, bytes.size()}; }
-  Sink& sink() noexcept override { return sink_; }
+  Taken on_bytes(std::span<const std::byte> bytes, bool) noexcept override {
+    return {.payload = bytes.size()};
+  }
+  Sink* sink() noexcept override { return &sink_; }
 
  private:
   Sink& sink_;
@@ -25,8 +27,10 @@ class OwnFileSession final : public Session {
  public:
   OwnFileSession(OutputDirectory& directory, ledger::FileRecord& record, Sink::Namer namer)
       : sink_(directory, record, std::move(namer)) {}
-  Taken on_bytes(std::span<const std::byte> bytes) noexcept override { return {0, bytes.size()}; }
-  Sink& sink() noexcept override { return sink_; }
+  Taken on_bytes(std::span<const std::byte> bytes, bool) noexcept override {
+    return {.payload = bytes.size()};
+  }
+  Sink* sink() noexcept override { return &sink_; }
 
  private:
   Sink sink_;
@@ -54,7 +58,7 @@ std::unique_ptr<Session> StreamService::open(ledger::Slot& slot) {
   std::unique_ptr<Session> session = resume(slot);
   shared_wanted_ = shared_wanted_ || !file_per_connection_;
   // A file that cannot be created now is tried again when bytes come, and on the retry timer.
-  static_cast<void>(session->sink().open());
+  static_cast<void>(session->sink()->open());
   return session;
 }
 

@@ -1,0 +1,51 @@
+#include "worker/monitor/line_output.h"
+
+#include "common/log.h"
+#include "common/os/error.h"
+
+#include <cerrno>
+
+#include <poll.h>
+#include <unistd.h>
+
+namespace serverd {
+
+bool LineOutput::write(std::string_view text) noexcept { return flush() && write_once(text); }
+
+void LineOutput::write_later(std::string text) {
+  waiting_ += std::move(text);
+  flush();
+}
+
+bool LineOutput::flush() noexcept {
+  while (!waiting_.empty()) {
+    // Whole lines, as far as they fit.
+    std::size_t size = waiting_.size();
+    if (size > kMostAtOnce) {
+      const std::size_t end = waiting_.rfind('\n', kMostAtOnce - 1);
+      size = end == std::string::npos ? kMostAtOnce : end + 1;
+    }
+    if (!write_once(std::string_view(waiting_).substr(0, size))) return false;
+    waiting_.erase(0, size);
+  }
+  return true;
+}
+
+bool LineOutput::write_once(std::string_view text) noexcept {
+  pollfd ready{fd_, POLLOUT, 0};
+  if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return false;
+  ssize_t written = 0;
+  while (!text.empty()) {
+    written = ::write(fd_, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) break;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  const int error = written < 0 ? errno : 0;
+  if (error != 0 && !failing_)
+    log::error("standard output: {}; what arrives waits until it can be shown", error_text(error));
+  failing_ = error != 0;
+  return error == 0;
+}
+
+}  // namespace serverd
