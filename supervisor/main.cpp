@@ -5,6 +5,7 @@
 #include "supervisor/instance.h"
 #include "supervisor/quick_form.h"
 #include "supervisor/start_failure.h"
+#include "supervisor/upgrade.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>

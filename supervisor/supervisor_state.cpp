@@ -129,4 +129,12 @@ UniqueFd pack_state(const std::vector<HandedFd>& descriptors) {
 
 SupervisorState unpack_state(int parcel) { return Unpacker().unpack(parcel); }
 
+SupervisorState take_state(std::vector<NamedFd> inherited) {
+  for (const NamedFd& item : inherited)
+    if (item.name == handoff_name::kSupervisorState) return unpack_state(item.fd.get());
+  SupervisorState none;
+  none.sockets = std::move(inherited);
+  return none;
+}
+
 }  // namespace serverd

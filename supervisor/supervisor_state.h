@@ -26,4 +26,8 @@ UniqueFd pack_state(const std::vector<HandedFd>& descriptors);
 /// layout, a port without its ledger, settings that it does not understand.
 SupervisorState unpack_state(int parcel);
 
+/// Out of what was inherited: the state of the supervisor that this process was before an upgrade;
+/// the service manager's sockets come in it. Without one: only the sockets. Throws as unpack_state.
+SupervisorState take_state(std::vector<NamedFd> inherited);
+
 }  // namespace serverd
