@@ -179,6 +179,7 @@ void Instance::upgrade() {
 void Instance::stop(StopMode mode) {
   draining_ = true;
   stopping_ = mode == StopMode::kStop;
+  upgrade_.cancel();
   log::info("Shutting down server...");
   notifier_.send("STOPPING=1\nSTATUS=shutting down");
   for (const auto& port : ports_) port->want_down(mode);

@@ -59,6 +59,12 @@ void Upgrade::refuse(const std::string& why) {
   log::error("Upgrade refused: {}; everything goes on as before", why);
 }
 
+void Upgrade::cancel() noexcept {
+  check_ = 0;
+  timer_.disarm();
+  to_renew_.clear();
+}
+
 void Upgrade::on_child_exited(pid_t pid, int code, int status) {
   if (pid != check_) return;
   timer_.disarm();

@@ -36,6 +36,8 @@ class Upgrade final {
   bool under_way() const noexcept { return check_ != 0 || timer_.armed(); }
   /// Asks the new program. What comes of it is said in the log.
   void begin();
+  /// The instance ends; what is under way no longer replaces this program.
+  void cancel() noexcept;
   /// A child was reaped; it may be the one that was asked.
   void on_child_exited(pid_t pid, int code, int status);
 

@@ -307,6 +307,19 @@ TEST(Supervisor, EndsAtOnceOnASecondSignal) {
   EXPECT_EQ(server.wait().value_or(-1), 0);
 }
 
+TEST(Supervisor, AStopDuringAnUpgradeStops) {
+  Workspace workspace;
+  const auto base = free_ports(1);
+  Program server(with_config(workspace, config(base, 1, "user = \"\"\nstop_timeout = \"500ms\"")),
+                 {workspace.path().string(), misbehaving(base, "ignore-term"), ""});
+  ASSERT_TRUE(server.wait_for_err("ports up"));
+  server.signal(SIGUSR2);
+  ASSERT_TRUE(server.wait_for_err("upgrading to"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(Seconds(5)).value_or(-1), 0) << server.err();
+  EXPECT_EQ(server.err().find("Upgraded"), std::string::npos) << server.err();
+}
+
 TEST(Supervisor, SaysThatTheWorkerProgramIsMissing) {
   Workspace workspace;
   fs::copy_file(built("stream-serverd"), workspace.path() / "stream-serverd");
