@@ -1,11 +1,15 @@
 #include "worker/recover.h"
 
+#include "tests/support/in_child.h"
 #include "tests/support/service_rig.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <ctime>
 #include <ostream>
 #include <random>
@@ -13,6 +17,7 @@
 #include <vector>
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 namespace serverd {
@@ -146,13 +151,13 @@ class RecoverRig {
   }
 
   /// The worker is dead and its successor gets the connections in `surviving`.
-  Recovery die_and_recover(const std::vector<std::uint32_t>& surviving) {
+  Recovery die_and_recover(const std::vector<std::uint32_t>& surviving, unsigned blame_after = 0) {
     for (Peer& peer : peers_) peer.session.reset();
     rig_.die(kChunk);
     std::vector<UniqueFd> connections;
     for (const std::uint32_t index : surviving)
       connections.push_back(duplicate(peers_[index].pair.server.get()));
-    Recovery recovery = recover(rig_.ledger, *rig_.service, std::move(connections));
+    Recovery recovery = recover(rig_.ledger, *rig_.service, std::move(connections), blame_after);
     for (ResumedConnection& resumed : recovery.resumed)
       peers_.at(resumed.slot_index).session = std::move(resumed.session);
     return recovery;
@@ -390,6 +395,183 @@ TEST_F(RecoverTest, ADirectoryThatIsGoneStopsNothing) {
   EXPECT_EQ(rig_.intake->move_chunk(fd(0), 0, *peers_[0].session).outcome,
             Intake::Outcome::kStalled);
   EXPECT_EQ(bytes_taken_from(fd(0)), std::optional<std::uint64_t>(kChunk));
+}
+
+constexpr unsigned kBlameAfter = 3;
+
+class BlameTest : public RecoverRig, public testing::Test {
+ protected:
+  /// The worker dies by its own fault while it looks at what a connection has sent.
+  Recovery crash_over(std::uint32_t index) {
+    rig_.ledger.blame().offset_in_hand = slot(index).bytes.load();
+    rig_.ledger.blame().cookie_in_hand = slot(index).cookie.load();
+    return die_and_recover({0, 1}, kBlameAfter);
+  }
+  std::uint64_t blamed() const {
+    return counters().closed[static_cast<std::size_t>(Cause::kBlamed)];
+  }
+  void expect_both_go_on(const Recovery& recovery, const std::string& after) const {
+    EXPECT_EQ(recovery.resumed.size(), 2U) << "after " << after;
+    EXPECT_EQ(blamed(), 0U) << "after " << after;
+  }
+  /// Whether the peer of a connection sees a RST, now that no worker has it.
+  bool is_reset(std::uint32_t index) {
+    peers_[index].pair.server.reset();
+    const int client = peers_[index].pair.client.get();
+    char byte = 0;
+    return test::wait_for(client, POLLIN) && ::recv(client, &byte, 1, MSG_DONTWAIT) < 0 &&
+           errno == ECONNRESET;
+  }
+};
+
+TEST_F(BlameTest, TheSameBytesInHandInThreeDeathsResetTheirConnection) {
+  send_everything();
+  ASSERT_TRUE(move(0));
+  ASSERT_TRUE(move(1));
+  expect_both_go_on(crash_over(1), "one death");
+  expect_both_go_on(crash_over(1), "two deaths");
+  testing::internal::CaptureStderr();
+  const Recovery recovery = crash_over(1);
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_EQ(recovery.resumed.size(), 1U);
+  EXPECT_EQ(recovery.resumed.front().slot_index, 0U);
+  EXPECT_EQ(recovery.lost, 0U) << "it is blamed, not lost";
+  EXPECT_TRUE(recovery.newcomers.empty()) << "and not taken for a new one";
+  EXPECT_EQ(blamed(), 1U);
+  EXPECT_EQ(slot(1).state, SlotState::kFree);
+  EXPECT_TRUE(is_reset(1));
+  EXPECT_NE(log.find("is reset: what it sent after 1000 bytes has ended 3 workers"),
+            std::string::npos)
+      << log;
+  while (move(0)) continue;
+  EXPECT_EQ(peers_[0].moved, peers_[0].sent.size()) << "the other one goes on";
+  expect_files_exact();
+}
+
+TEST_F(BlameTest, OtherBytesOfTheConnectionStartTheCountAgain) {
+  send_everything();
+  crash_over(0);
+  crash_over(0);
+  ASSERT_TRUE(move(0));  // this time it got over them
+  expect_both_go_on(crash_over(0), "one death at the new offset");
+  expect_both_go_on(crash_over(0), "two deaths at the new offset");
+  crash_over(0);
+  EXPECT_EQ(blamed(), 1U);
+}
+
+TEST_F(BlameTest, AnotherConnectionStartsTheCountAgain) {
+  send_everything();
+  crash_over(0);
+  crash_over(0);
+  expect_both_go_on(crash_over(1), "one death over the other connection");
+  expect_both_go_on(crash_over(0), "one death");
+  expect_both_go_on(crash_over(0), "two deaths");
+  crash_over(0);
+  EXPECT_EQ(blamed(), 1U);
+  EXPECT_EQ(slot(1).state, SlotState::kOpen);
+}
+
+TEST_F(BlameTest, DeathsByAnotherHandDoNotCount) {
+  send_everything();
+  for (int i = 0; i < 10; ++i) {
+    rig_.ledger.blame().offset_in_hand = slot(0).bytes.load();
+    rig_.ledger.blame().cookie_in_hand = slot(0).cookie.load();
+    expect_both_go_on(die_and_recover({0, 1}, 0), "SIGKILL");
+  }
+  expect_both_go_on(crash_over(0), "one death of its own");
+  expect_both_go_on(crash_over(0), "two deaths of its own");
+}
+
+TEST_F(BlameTest, ADeathWithNothingInHandBlamesNobody) {
+  send_everything();
+  for (unsigned i = 0; i < 2 * kBlameAfter; ++i)
+    expect_both_go_on(die_and_recover({0, 1}, kBlameAfter), "a death between two chunks");
+  crash_over(0);
+  crash_over(0);
+  expect_both_go_on(die_and_recover({0, 1}, kBlameAfter), "a death between two chunks");
+  crash_over(0);
+  EXPECT_EQ(blamed(), 1U) << "nor is anybody acquitted by it";
+}
+
+TEST_F(BlameTest, AConnectionThatGotOverItsBytesIsNoLongerToBlame) {
+  send_everything();
+  crash_over(0);
+  crash_over(0);
+  rig_.ledger.blame().deaths = kBlameAfter;  // the worker was killed before it gave the verdict
+  ASSERT_TRUE(move(0));
+  expect_both_go_on(die_and_recover({0, 1}, kBlameAfter), "a death between two chunks");
+}
+
+TEST_F(BlameTest, TheVerdictIsGivenOnce) {
+  send_everything();
+  for (unsigned i = 0; i < kBlameAfter; ++i) crash_over(0);
+  ASSERT_EQ(blamed(), 1U);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(die_and_recover({1}, kBlameAfter).resumed.size(), 1U);
+    EXPECT_EQ(blamed(), 1U);
+  }
+}
+
+/// Fails over bytes that begin with '!', as a protocol's parser with a bug would.
+class FragileSession final : public Session {
+ public:
+  explicit FragileSession(std::unique_ptr<Session> session) : session_(std::move(session)) {}
+  Taken on_bytes(std::span<const std::byte> bytes) noexcept override {
+    if (bytes.front() == std::byte{'!'}) std::abort();
+    return session_->on_bytes(bytes);
+  }
+  Sink& sink() noexcept override { return session_->sink(); }
+
+ private:
+  std::unique_ptr<Session> session_;
+};
+
+/// A worker's life, in a process of its own: recovers, then reads `limit` bytes of each connection
+/// in turn until all is read.
+std::string live(ServiceRig& rig, const std::vector<Peer>& peers, unsigned blame_after,
+                 std::size_t limit) {
+  const rlimit no_core{0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  rig.die();
+  std::vector<UniqueFd> connections;
+  for (const Peer& peer : peers) connections.push_back(duplicate(peer.pair.server.get()));
+  Recovery recovery = recover(rig.ledger, *rig.service, std::move(connections), blame_after);
+  for (ResumedConnection& resumed : recovery.resumed)
+    resumed.session = std::make_unique<FragileSession>(std::move(resumed.session));
+  for (bool more = true; more;) {
+    more = false;
+    for (const ResumedConnection& resumed : recovery.resumed)
+      more = rig.intake->move_chunk(resumed.fd.get(), resumed.slot_index, *resumed.session, limit)
+                     .bytes > 0 ||
+             more;
+  }
+  return fmt::format("went on with {}", recovery.resumed.size());
+}
+
+TEST(Blame, AConnectionThatCrashesEveryWorkerIsTheOnlyOneToGo) {
+  ServiceRig rig;
+  std::vector<Peer> peers;
+  peers.push_back({"abcd!efg"});
+  peers.push_back({"0123456789"});
+  for (std::uint32_t i = 0; i < peers.size(); ++i) {
+    rig.enter(i, peers[i].pair.server.get());
+    test::send_all(peers[i].pair.client.get(), peers[i].sent);
+    ASSERT_TRUE(test::arrived(peers[i].pair.server.get(), peers[i].sent.size()));
+  }
+  const auto life = [&](unsigned blame_after) {
+    return test::in_child([&] { return live(rig, peers, blame_after, 2); });
+  };
+  EXPECT_EQ(life(0), "died: Aborted");
+  EXPECT_EQ(life(kBlameAfter), "died: Aborted");
+  EXPECT_EQ(life(kBlameAfter), "died: Aborted");
+  EXPECT_EQ(rig.ledger.counters().closed[static_cast<std::size_t>(Cause::kBlamed)], 0U);
+  EXPECT_EQ(life(kBlameAfter), "went on with 1");
+  EXPECT_EQ(rig.ledger.counters().closed[static_cast<std::size_t>(Cause::kBlamed)], 1U);
+  EXPECT_EQ(rig.ledger.counters().closed[static_cast<std::size_t>(Cause::kLost)], 0U);
+  EXPECT_EQ(rig.ledger.counters().out_of_step, 0U);
+  EXPECT_EQ(rig.ledger.slots()[0].state, SlotState::kFree);
+  EXPECT_EQ(rig.ledger.slots()[1].bytes, peers[1].sent.size());
+  EXPECT_EQ(rig.only_file(), "ab01cd23456789") << "what came before the fatal bytes is kept";
 }
 
 void kill_us_in(std::chrono::microseconds delay) {
