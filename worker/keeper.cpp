@@ -5,10 +5,13 @@
 #include "common/parcel.h"
 
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstring>
 #include <ctime>
+#include <string_view>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -41,17 +44,43 @@ void put_patiently(int entrance, const int* descriptors, std::size_t count) noex
   const timespec pause{0, 2'000'000};
   for (;;) {
     const int error = put_into_parcel(entrance, {descriptors, count});
-    if (error != ETOOMANYREFS && error != EAGAIN && error != EINTR) return;
+    const bool passes = error == ETOOMANYREFS || error == EAGAIN || error == EINTR ||
+                        error == ENOBUFS || error == ENOMEM;
+    if (!passes) return;
     ::nanosleep(&pause, nullptr);  // whoever limits us sets the deadline
   }
 }
 
-void park_connections(int entrance) noexcept {
+/// The number behind "FDSize:" in proc(5), which is at least one more than the highest descriptor;
+/// 0 if it cannot be read.
+int descriptor_table_size() noexcept {
+  const int fd = ::open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[4096];
+  const ssize_t n = ::read(fd, text, sizeof text);
+  ::close(fd);
+  constexpr std::string_view kField = "\nFDSize:\t";
+  const std::string_view status(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+  const std::size_t found = status.find(kField);
+  if (found == std::string_view::npos) return 0;
+  int size = 0;
+  std::from_chars(status.data() + found + kField.size(), status.data() + status.size(), size);
+  return size;
+}
+
+/// The descriptor limit may be a thousand times what is open. When every number below it is taken,
+/// /proc cannot be opened, and then the limit is right.
+int end_of_descriptors() noexcept {
+  if (const int size = descriptor_table_size(); size > 0) return size;
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(limit.rlim_cur);
+}
+
+void park_connections(int entrance) noexcept {
   int batch[kParcelMessageSize];
   std::size_t count = 0;
-  for (int fd = 3; fd < static_cast<int>(limit.rlim_cur); ++fd) {
+  for (int fd = 3, end = end_of_descriptors(); fd < end; ++fd) {
     if (!is_connection(fd)) continue;
     batch[count++] = fd;
     if (count == kParcelMessageSize) put_patiently(entrance, batch, std::exchange(count, 0));

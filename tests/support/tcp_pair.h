@@ -29,8 +29,8 @@ inline bool wait_for(int fd, short events, int patience_ms = 20'000) {
   return ::poll(&item, 1, patience_ms) == 1;
 }
 
-inline TcpPair tcp_pair() {
-  const UniqueFd listener = listen_on(loopback(), 1);
+inline TcpPair tcp_pair(const SocketAddress& at = loopback()) {
+  const UniqueFd listener = listen_on(at, 1);
   TcpPair pair{connect_to(SocketAddress::local_of(listener.get())), {}};
   if (!wait_for(listener.get(), POLLIN)) throw std::runtime_error("no connection to accept");
   pair.server = UniqueFd::adopt(check_call(
