@@ -23,6 +23,11 @@ std::uint64_t realtime_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+std::string_view text_in(std::span<const char> field) noexcept {
+  const auto end = std::find(field.begin(), field.end(), '\0');
+  return {field.data(), static_cast<std::size_t>(end - field.begin())};
+}
+
 }  // namespace
 
 const char* cause_name(Cause cause) noexcept {
@@ -31,10 +36,9 @@ const char* cause_name(Cause cause) noexcept {
   return cause < Cause::kCount ? kNames[static_cast<std::size_t>(cause)] : "?";
 }
 
-std::string_view FileRecord::file_name() const noexcept {
-  const auto end = std::find(name.begin(), name.end(), '\0');
-  return {name.data(), static_cast<std::size_t>(end - name.begin())};
-}
+std::string_view FileRecord::file_name() const noexcept { return text_in(name); }
+
+std::string_view Header::protocol_name() const noexcept { return text_in(protocol); }
 
 void FileRecord::begin(std::string_view file_name) noexcept {
   state.store(FileState::kNone, std::memory_order_release);

@@ -133,10 +133,13 @@ struct alignas(64) Header {
   std::uint32_t layout_version;
   std::uint32_t slot_count;
   std::uint32_t port;
-  std::array<char, 12> protocol;
-  Word started_at;  ///< ns, CLOCK_REALTIME
-  Word generation;  ///< of the worker; counts from 1
+  std::array<char, 12> protocol;  ///< zero-terminated
+  Word started_at;                ///< ns, CLOCK_REALTIME
+  Word generation;                ///< of the worker; counts from 1
   Word next_connection_id;
+
+  /// `protocol`, bounds-checked.
+  std::string_view protocol_name() const noexcept;
 };
 
 /// What stands before the slots.

@@ -82,7 +82,7 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
       timer_(environment.loop, [this] { pool_.timer(); }),
       pool_(RestartConfig{}, {Milliseconds(5'000), Milliseconds(30'000)}, *this) {
   const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
-  settings_.protocol = ledger.header().protocol.data();
+  settings_.protocol = ledger.header().protocol_name();
   settings_.max_connections = static_cast<unsigned>(ledger.slots().size());
   settings_.worker_config = read_all(config_.get(), kMaxConfigSize);
   if (worker_ == 0) {

@@ -77,6 +77,15 @@ TEST(Ledger, ALongProtocolNameIsCut) {
   EXPECT_STREQ(ledger.header().protocol.data(), "a protocol ");
 }
 
+TEST(Ledger, AProtocolNameWithoutAnEndIsCutAtItsBounds) {
+  const UniqueFd fd = create(5000, "stream", 1);
+  const Ledger ledger(fd.get(), kReadWrite);
+  EXPECT_EQ(ledger.header().protocol_name(), "stream");
+  ledger.header().protocol.fill('x');
+  ledger.header().started_at = ~std::uint64_t{0};
+  EXPECT_EQ(ledger.header().protocol_name(), std::string(12, 'x'));
+}
+
 TEST(Ledger, MayHaveNoSlots) {
   const UniqueFd fd = create(5000, "stream", 0);
   EXPECT_TRUE(Ledger(fd.get(), kReadWrite).slots().empty());
