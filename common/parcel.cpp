@@ -15,8 +15,8 @@ namespace serverd {
 
 namespace {
 
-/// kParcelMessageSize names.
-constexpr std::size_t kLongestText = std::size_t{64} << 10;
+/// kParcelMessageSize names of up to 255 bytes, which systemd allows, and what is put before each.
+constexpr std::size_t kLongestText = std::size_t{128} << 10;
 
 }  // namespace
 

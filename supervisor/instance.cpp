@@ -73,8 +73,10 @@ Instance::Instance(const Config& config, ConfigSource source, const std::string&
 
 /// From now on we must not fail: live connections hang on us.
 void Instance::adopt(const Config& config) {
-  for (Port::Inherited& inherited : std::exchange(adopted_.ports, {}))
-    upgrade_.renew(ports_.adopt(std::move(inherited)));
+  for (Port::Inherited& inherited : std::exchange(adopted_.ports, {})) {
+    const Port& port = ports_.adopt(std::move(inherited));
+    if (!port.retired()) upgrade_.renew(port);
+  }
   log::info("Upgraded to version {}: going on with {} ports", STREAM_SERVERD_VERSION,
             ports_.size());
   try {
@@ -164,8 +166,9 @@ void Instance::reload() {
 std::vector<HandedFd> Instance::state_to_hand_over() const {
   std::vector<HandedFd> state = {{"lock", runtime_dir_.lock()}};
   for (const NamedFd& item : inherited_) state.push_back({"socket." + item.name, item.fd.get()});
+  std::size_t index = 0;
   for (const auto& port : ports_)
-    for (HandedFd& item : port->state_to_hand_over()) state.push_back(std::move(item));
+    for (HandedFd& item : port->state_to_hand_over(++index)) state.push_back(std::move(item));
   return state;
 }
 

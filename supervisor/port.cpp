@@ -75,6 +75,7 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
       ledger_(std::move(inherited.ledger)),
       worker_(inherited.worker),
       generation_(inherited.generation),
+      retired_(inherited.retired),
       parcel_(std::move(inherited.parcel)),
       parcels_(std::move(inherited.parcels)),
       keeper_deadline_(environment.loop, [this] { on_keeper_late(); }),
@@ -97,10 +98,12 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
 
 Port::~Port() = default;
 
-std::vector<HandedFd> Port::state_to_hand_over() const {
+std::vector<HandedFd> Port::state_to_hand_over(std::size_t index) const {
   std::vector<HandedFd> handed;
+  const std::string port =
+      retired_ ? fmt::format("retired.{}.{}", number(), index) : fmt::format("port.{}", number());
   const auto add = [&](const std::string& role, int fd) {
-    if (fd >= 0) handed.push_back({fmt::format("port.{}.{}", number(), role), fd});
+    if (fd >= 0) handed.push_back({fmt::format("{}.{}", port, role), fd});
   };
   for (const UniqueFd& fd : listeners_.fds) add("listen", fd.get());
   add("config", config_.get());

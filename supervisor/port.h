@@ -48,7 +48,8 @@ class Port final : PoolActions {
   /// What a supervisor before an upgrade had of this port; descriptors by role.
   struct Inherited {
     std::uint16_t port = 0;
-    pid_t worker = 0;  ///< 0: none
+    bool retired = false;  ///< was removed, and drains
+    pid_t worker = 0;      ///< 0: none
     bool ready = false;
     unsigned generation = 0;
     std::vector<UniqueFd> listeners;
@@ -66,6 +67,7 @@ class Port final : PoolActions {
   PoolState state() const noexcept { return pool_.state(); }
   pid_t worker() const noexcept { return worker_; }
   bool retired() const noexcept { return retired_; }
+  const std::string& protocol() const noexcept { return settings_.protocol; }
   const PortListeners& listeners() const noexcept { return listeners_; }
 
   void want_up() { pool_.want_up(); }
@@ -89,8 +91,9 @@ class Port final : PoolActions {
   /// After it was reaped, with what waitid(2) said.
   void worker_exited(int code, int status);
 
-  /// What an upgraded supervisor needs, borrowed, named as `Inherited` is read back.
-  std::vector<HandedFd> state_to_hand_over() const;
+  /// What an upgraded supervisor needs, borrowed, named as `Inherited` is read back. `index` tells
+  /// apart ports of one number, of which all but one are retired; it counts from 1.
+  std::vector<HandedFd> state_to_hand_over(std::size_t index) const;
 
  private:
   bool start_worker() override;

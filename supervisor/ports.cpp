@@ -84,6 +84,13 @@ void Ports::carry_out(Plan plan) {
   }
   for (Plan::Item& item : plan.ports) {
     Port* port = find(item.listeners.port);
+    if (port != nullptr && port->protocol() != item.settings.protocol) {
+      // Its connections end as they began; the same sockets serve newcomers.
+      log::info("Port {} changes from {} to {}: what is connected drains", port->number(),
+                port->protocol(), item.settings.protocol);
+      port->retire();
+      port = nullptr;
+    }
     if (port != nullptr) {
       if (port->configure(std::move(item.settings), std::move(item.listeners)))
         log::info("Port {} takes new settings", port->number());
@@ -99,6 +106,7 @@ void Ports::carry_out(Plan plan) {
 
 const Port& Ports::adopt(Port::Inherited inherited) {
   ports_.push_back(std::make_unique<Port>(environment_, std::move(inherited)));
+  if (ports_.back()->retired()) ports_.back()->retire();
   return *ports_.back();
 }
 

@@ -8,9 +8,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <span>
+#include <utility>
 
 namespace serverd {
 namespace {
@@ -27,13 +29,26 @@ std::vector<std::string> split(std::string_view text, char separator) {
   }
 }
 
+[[noreturn]] void fail(std::string_view name, const char* what) {
+  throw HandoffError(fmt::format("supervisor state: '{}' {}", name, what));
+}
+
+[[noreturn]] void fail_unknown(std::string_view name) {
+  throw HandoffError(fmt::format("supervisor state: unknown name '{}'", name));
+}
+
 template <typename Number>
 Number number_in(const std::string& text, const std::string& name) {
   Number number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size())
-    throw HandoffError(fmt::format("supervisor state: '{}' is malformed", name));
+  if (error != std::errc() || end != text.data() + text.size() || number <= 0)
+    fail(name, "is malformed");
   return number;
+}
+
+void place_once(UniqueFd& place, UniqueFd fd, const std::string& name) {
+  if (place) fail(name, "is there twice");
+  place = std::move(fd);
 }
 
 class Unpacker final {
@@ -46,7 +61,7 @@ class Unpacker final {
       for (std::size_t i = 0; i < names.size(); ++i)
         place(names[i], std::move(message.descriptors[i]));
     }
-    for (auto& [number, port] : ports_) {
+    for (auto& [key, port] : ports_) {
       require_usable(port);
       state_.ports.push_back(std::move(port));
     }
@@ -54,42 +69,60 @@ class Unpacker final {
   }
 
  private:
+  using Words = std::span<const std::string>;
+
   void place(const std::string& name, UniqueFd fd) {
     const std::vector<std::string> words = split(name, '.');
     if (name == "lock") {
-      state_.lock = std::move(fd);
+      place_once(state_.lock, std::move(fd), name);
     } else if (name.starts_with("socket.")) {
       state_.sockets.push_back({name.substr(7), std::move(fd)});
-    } else if (words[0] == "port" && words.size() >= 3) {
+    } else if (words[0] == "port" && words.size() > 2) {
       const auto number = number_in<std::uint16_t>(words[1], name);
-      ports_[number].port = number;
-      place_in_port(ports_[number], words, name, std::move(fd));
+      place_in_port(port(number, 0), Words(words).subspan(2), name, std::move(fd));
+    } else if (words[0] == "retired" && words.size() > 3) {
+      const auto number = number_in<std::uint16_t>(words[1], name);
+      const auto index = number_in<unsigned>(words[2], name);
+      place_in_port(port(number, index), Words(words).subspan(3), name, std::move(fd));
     } else {
-      throw HandoffError(fmt::format("supervisor state: unknown name '{}'", name));
+      fail_unknown(name);
     }
   }
 
-  static void place_in_port(Port::Inherited& port, const std::vector<std::string>& words,
-                            const std::string& name, UniqueFd fd) {
-    const std::string& role = words[2];
-    if (role == "listen") {
+  /// `retired`: 0, or which of the retired ports of this number.
+  Port::Inherited& port(std::uint16_t number, unsigned retired) {
+    Port::Inherited& port = ports_[{number, retired}];
+    port.port = number;
+    port.retired = retired > 0;
+    return port;
+  }
+
+  static void place_in_port(Port::Inherited& port, Words role, const std::string& name,
+                            UniqueFd fd) {
+    if (role[0] == "worker" && role.size() == 4)
+      return place_worker(port, role, name, std::move(fd));
+    if (role.size() != 1) fail_unknown(name);
+    if (role[0] == "listen")
       port.listeners.push_back(std::move(fd));
-    } else if (role == "config") {
-      port.config = std::move(fd);
-    } else if (role == "ledger") {
-      port.ledger = std::move(fd);
-    } else if (role == "parcel") {
-      port.parcel = std::move(fd);
-    } else if (role == "parked") {
+    else if (role[0] == "config")
+      place_once(port.config, std::move(fd), name);
+    else if (role[0] == "ledger")
+      place_once(port.ledger, std::move(fd), name);
+    else if (role[0] == "parcel")
+      place_once(port.parcel, std::move(fd), name);
+    else if (role[0] == "parked")
       port.parcels.push_back(std::move(fd));
-    } else if (role == "worker" && words.size() == 6) {
-      port.channel = std::move(fd);
-      port.worker = number_in<pid_t>(words[3], name);
-      port.generation = number_in<unsigned>(words[4], name);
-      port.ready = words[5] == "ready";
-    } else {
-      throw HandoffError(fmt::format("supervisor state: unknown name '{}'", name));
-    }
+    else
+      fail_unknown(name);
+  }
+
+  static void place_worker(Port::Inherited& port, Words role, const std::string& name,
+                           UniqueFd fd) {
+    if (role[3] != "ready" && role[3] != "starting") fail_unknown(name);
+    place_once(port.channel, std::move(fd), name);
+    port.worker = number_in<pid_t>(role[1], name);
+    port.generation = number_in<unsigned>(role[2], name);
+    port.ready = role[3] == "ready";
   }
 
   static void require_usable(const Port::Inherited& port) {
@@ -97,16 +130,16 @@ class Unpacker final {
     if (!port.ledger || !port.config) throw HandoffError(what + "ledger or config is missing");
     try {
       const ledger::Ledger ledger(port.ledger.get(), Mapping::Access::kRead);
+      const auto parsed =
+          parse_config(read_all(port.config.get(), kMaxConfigSize), "config", ConfigUse::kWorker);
+      if (const auto* errors = std::get_if<ConfigErrors>(&parsed))
+        throw HandoffError(errors->lines.front());
     } catch (const std::exception& error) {
       throw HandoffError(what + error.what());
     }
-    const auto parsed =
-        parse_config(read_all(port.config.get(), kMaxConfigSize), "config", ConfigUse::kWorker);
-    if (const auto* errors = std::get_if<ConfigErrors>(&parsed))
-      throw HandoffError(what + errors->lines.front());
   }
 
-  std::map<std::uint16_t, Port::Inherited> ports_;
+  std::map<std::pair<std::uint16_t, unsigned>, Port::Inherited> ports_;
   SupervisorState state_;
 };
 

@@ -22,8 +22,9 @@ struct SupervisorState {
 /// "socket.NAME". Throws std::system_error.
 UniqueFd pack_state(const std::vector<HandedFd>& descriptors);
 
-/// Throws HandoffError for what this program cannot take over: an unknown name, a ledger of another
-/// layout, a port without its ledger, settings that it does not understand.
+/// Throws HandoffError for what this program cannot take over: a name that is unknown or there
+/// twice, a ledger of another layout, a port without its ledger, settings that it does not
+/// understand.
 SupervisorState unpack_state(int parcel);
 
 /// Out of what was inherited: the state of the supervisor that this process was before an upgrade;

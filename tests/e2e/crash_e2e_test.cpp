@@ -469,6 +469,46 @@ TEST(Upgrade, KeepsPidAndConnectionsAndReplacesEveryWorker) {
                 sent[i]);
 }
 
+TEST(Upgrade, KeepsAPortThatDrainsApartFromANewOneOfItsNumber) {
+  Workspace workspace;
+  const auto base = free_ports(2);
+  const auto other = static_cast<std::uint16_t>(base + 1);
+  workspace.write("c.toml", config(base));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client drained("127.0.0.1", base);
+  ASSERT_TRUE(drained.send("old,"));
+  ASSERT_TRUE(server.wait_for_err("Created output file"));
+  const std::string old_file = port_file(workspace, base);
+  const pid_t old_worker = server.worker(base);
+  workspace.write("c.toml", config(other));
+  server.program().signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_err("Reloaded")) << server.err();
+  workspace.write("c.toml", config(base));
+  server.program().signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_err("Reloaded", 2)) << server.err();
+  const Client fresh("127.0.0.1", base);
+  ASSERT_TRUE(fresh.send("new,"));
+  ASSERT_TRUE(server.wait_for_err("Created output file", 2)) << server.err();
+
+  server.program().signal(SIGUSR2);
+  ASSERT_TRUE(server.wait_for_err("Upgrade complete")) << server.err();
+  EXPECT_EQ(::kill(old_worker, 0), 0) << "the one that drains goes on as it is";
+  ASSERT_TRUE(drained.send("upgraded"));
+  ASSERT_TRUE(fresh.send("upgraded"));
+  for (const Client* client : {&drained, &fresh}) {
+    client->half_close();
+    EXPECT_TRUE(client->wait_for_close());
+  }
+  EXPECT_EQ(file_content(old_file), "old,upgraded");
+  std::string new_content;
+  for (const auto& entry : fs::directory_iterator(workspace.path() / "output"))
+    if (entry.path() != old_file) new_content += file_content(entry.path());
+  EXPECT_EQ(new_content, "new,upgraded");
+  EXPECT_TRUE(eventually([&] { return children_of(server.program().pid()).size() == 1; }))
+      << "and is gone when it has drained";
+  EXPECT_EQ(server.stop(SIGTERM), 0);
+}
+
 TEST(Upgrade, ABrokenNewProgramLeavesTheOldOneRunning) {
   Workspace workspace;
   const Installed installed(workspace);
