@@ -117,7 +117,8 @@ Handoff Handoff::from_supervisor(std::vector<NamedFd> descriptors) {
     else
       throw HandoffError(fmt::format("descriptor {}: unknown name '{}'", item.fd.get(), item.name));
   }
-  require_listeners(handoff);
+  // A port that was removed keeps what its last worker left, but accepts nothing more.
+  if (handoff.parcels.empty() || !handoff.listeners.empty()) require_listeners(handoff);
   if (!handoff.config) throw HandoffError("descriptor 'config' is missing");
   if (!handoff.ledger) throw HandoffError("descriptor 'ledger' is missing");
   if (!handoff.parcel_out) throw HandoffError("descriptor 'parcel-out' is missing");

@@ -46,7 +46,7 @@ std::vector<NamedFd> receive_descriptors();
 
 /// What a worker works with.
 struct Handoff {
-  std::vector<UniqueFd> listeners;  ///< at least one
+  std::vector<UniqueFd> listeners;  ///< none only where there are parcels to finish
   UniqueFd config;
   UniqueFd ledger;
   std::vector<UniqueFd> parcels;

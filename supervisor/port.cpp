@@ -118,7 +118,9 @@ std::vector<HandedFd> Port::state_to_hand_over(std::size_t index) const {
 }
 
 std::string Port::title() const {
-  return fmt::format("stream-worker: {} {}", settings_.protocol, listeners_.addresses());
+  // A port that was removed listens nowhere any more.
+  return fmt::format("stream-worker: {} {}", settings_.protocol,
+                     retired_ ? fmt::format(":{}", number()) : listeners_.addresses());
 }
 
 std::string Port::channel_path() const {

@@ -37,7 +37,7 @@ unsigned blame_from_environment() {
 
 WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
     : ledger_(handoff.ledger.get(), Mapping::Access::kReadWrite),
-      port_(SocketAddress::local_of(handoff.listeners.front().get()).port()),
+      port_(static_cast<std::uint16_t>(ledger_.header().port)),
       idle_timeout_(config.idle_timeout),
       intake_(ledger_),
       service_(make_service(config, port_, ledger_)),

@@ -136,8 +136,16 @@ TEST(HandoffFromSupervisor, NamesWhatIsMissing) {
   EXPECT_EQ(refusal(everything_but("config")), "descriptor 'config' is missing");
   EXPECT_EQ(refusal(everything_but("ledger")), "descriptor 'ledger' is missing");
   EXPECT_EQ(refusal(everything_but("parcel-out")), "descriptor 'parcel-out' is missing");
-  const std::string said = refusal(everything_but("listen"));
+  std::vector<NamedFd> given = everything_but("listen");
+  std::erase_if(given, [](const NamedFd& item) { return item.name == "parcel"; });
+  const std::string said = refusal(std::move(given));
   EXPECT_TRUE(said.starts_with("no listening socket was handed over")) << said;
+}
+
+TEST(HandoffFromSupervisor, NeedsNoListenerToFinishWhatIsParked) {
+  const Handoff handoff = Handoff::from_supervisor(everything_but("listen"));
+  EXPECT_TRUE(handoff.listeners.empty());
+  EXPECT_EQ(handoff.parcels.size(), 1U);
 }
 
 TEST(HandoffFromSupervisor, RefusesUnknownNames) {

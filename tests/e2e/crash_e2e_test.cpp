@@ -378,6 +378,34 @@ TEST(Reload, RefusesAConfigThatIsWrongOrCannotBeApplied) {
   EXPECT_EQ(server.worker(base), worker) << "nothing was touched";
 }
 
+TEST(Reload, ConnectionsOfARemovedPortSurviveItsWorkersDeath) {
+  Workspace workspace;
+  const auto base = free_ports(2);
+  const auto kept = static_cast<std::uint16_t>(base + 1);
+  workspace.write("c.toml", config(base));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client client("127.0.0.1", base);
+  ASSERT_TRUE(client.send("before,"));
+  ASSERT_TRUE(server.wait_for_err("Created output file"));
+  workspace.write("c.toml", config(kept));
+  server.program().signal(SIGHUP);
+  ASSERT_TRUE(server.wait_for_err("Reloaded")) << server.err();
+  for (int i = 1; i <= 3; ++i) {
+    const pid_t worker = server.worker(base);
+    ::kill(worker, SIGKILL);
+    ASSERT_TRUE(eventually([&] {
+      const pid_t next = server.worker(base);
+      return next != 0 && next != worker && !children_of(next).empty();
+    })) << server.err();
+    ASSERT_TRUE(client.send("after " + std::to_string(i) + ","));
+  }
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, base)), "before,after 1,after 2,after 3,");
+  EXPECT_TRUE(eventually([&] { return server.worker(base) == 0; })) << "then the port is gone";
+  EXPECT_EQ(server.err().find("lost"), std::string::npos) << server.err();
+}
+
 TEST(Reload, AStormLosesNothing) {
   Workspace workspace;
   const auto port = free_ports(1);

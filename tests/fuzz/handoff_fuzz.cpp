@@ -123,7 +123,8 @@ void check(bool right, const char* what) {
 }
 
 void check_handoff(const Handoff& handoff, bool supervised) {
-  check(!handoff.listeners.empty(), "taken without a listener");
+  check(!handoff.listeners.empty() || (supervised && !handoff.parcels.empty()),
+        "taken without a listener");
   for (const UniqueFd& fd : handoff.listeners)
     check(socket_option(fd.get(), SOL_SOCKET, SO_ACCEPTCONN) == 1, "not a listener");
   if (!supervised) return;
