@@ -279,6 +279,19 @@ void Port::settle_parcel() {
   pool_.exited(last_exit_);
 }
 
+/// Probing does not help then.
+void Port::explain_unusable_ledger() const {
+  try {
+    const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
+  } catch (const std::exception& error) {
+    log::error(
+        "Port {}: its ledger is of no use to any worker ({}); what is stored stays as it is. For a "
+        "new ledger, which ends the port's present connections: remove the port from the "
+        "configuration and reload, then add it and reload; or restart stream-serverd",
+        number(), error.what());
+  }
+}
+
 void Port::on_deadline_exceeded(PoolState state, int signal_sent) {
   const char* what = state == PoolState::kStarting   ? "was not ready in time"
                      : state == PoolState::kDraining ? "did not end in time"
@@ -309,6 +322,7 @@ void Port::on_state_changed(PoolState from, PoolState to, Clock::duration delay)
       log::error(
           "Port {}: the worker {}; quarantined: it stays bound and is tried again every {:.0f} s",
           number(), last_death_, seconds(delay));
+      explain_unusable_ledger();
       break;
     case PoolState::kDown:
       if (has_parked())

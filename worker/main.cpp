@@ -96,7 +96,7 @@ int run(int argc, char** argv) {
     log::error("{}", error.what());
     return kExitConfig;
   } catch (const ledger::LedgerError& error) {
-    log::error("stream-worker: descriptor 'ledger': {}", error.what());
+    log::error("stream-worker: descriptor 'ledger': {}; nothing was touched", error.what());
     return kExitConfig;
   } catch (const std::system_error& error) {
     log::error("stream-worker: {}", error.what());
