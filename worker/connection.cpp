@@ -75,7 +75,8 @@ void Connection::on_ready(short events) {
 }
 
 void Connection::read_chunk(bool ended) {
-  const Intake::Result result = intake_.move_chunk(fd_.get(), slot_index_, *session_, ended);
+  const Intake::Result result = intake_.move_chunk(
+      fd_.get(), slot_index_, *session_, ended ? Intake::More::kNever : Intake::More::kMayCome);
   if (result.bytes > 0 || result.held > held_) {
     last_heard_ = loop_.now();
     slot_.last_byte_at.store(static_cast<std::uint64_t>(last_heard_.time_since_epoch().count()),

@@ -16,13 +16,13 @@ Intake::Intake(ledger::Ledger& ledger, std::size_t chunk_size)
       chunk_size_(chunk_size),
       buffer_(std::make_unique_for_overwrite<std::byte[]>(chunk_size)) {}
 
-Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& session, bool ended,
+Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& session, More more,
                                   std::size_t limit) noexcept {
   const Result peeked = peek(fd, limit);
   if (peeked.outcome != Outcome::kMoved) return peeked;
 
   const std::span<const std::byte> bytes(buffer_.get(), peeked.bytes);
-  const bool last = ended && bytes.size() < std::min(limit, chunk_size_);
+  const bool last = more == More::kNever && bytes.size() < std::min(limit, chunk_size_);
   const Taken taken = interpret(slot_index, session, bytes, last);
   const std::size_t held = bytes.size() - taken.protocol - taken.payload;
   if (held == bytes.size())

@@ -37,9 +37,12 @@ class Intake final {
     std::size_t held = 0;  ///< shown to the session, which waits for more before it takes them
   };
 
-  /// One chunk of at most `limit` bytes from the non-blocking socket `fd`. `ended`: everything that
-  /// will ever come is in the socket.
-  Result move_chunk(int fd, std::uint32_t slot_index, Session& session, bool ended = false,
+  enum class More {
+    kMayCome,
+    kNever  ///< everything that will ever come is in the socket
+  };
+  /// One chunk of at most `limit` bytes from the non-blocking socket `fd`.
+  Result move_chunk(int fd, std::uint32_t slot_index, Session& session, More more = More::kMayCome,
                     std::size_t limit = kChunkSize) noexcept;
 
   /// The steps of move_chunk, one by one.

@@ -165,10 +165,10 @@ TEST(Crash, AHungWorkerIsReplacedWithItsConnections) {
 TEST(Crash, AHealthyIdleWorkerIsLeftAloneByTheWatchdog) {
   Workspace workspace;
   const auto port = free_ports(1);
-  workspace.write("c.toml", config(port, "", "watchdog = \"200ms\""));
+  workspace.write("c.toml", config(port, "", "watchdog = \"800ms\""));
   Server server(workspace, {"-c", "c.toml"});
   const pid_t worker = server.worker(port);
-  std::this_thread::sleep_for(Seconds(1));
+  std::this_thread::sleep_for(Seconds(3));
   EXPECT_EQ(server.worker(port), worker);
 }
 

@@ -54,7 +54,8 @@ class IntakeTest : public testing::Test {
     return move_with(*session_, limit);
   }
   Intake::Result move_with(Session& session, std::size_t limit = Intake::kChunkSize) {
-    const Intake::Result result = rig_.intake->move_chunk(fd(), 0, session, false, limit);
+    const Intake::Result result =
+        rig_.intake->move_chunk(fd(), 0, session, Intake::More::kMayCome, limit);
     bytes_waiting_before_ -= result.bytes;
     return result;
   }

@@ -103,8 +103,8 @@ class RecoverRig {
   }
 
   bool move(std::uint32_t index) {
-    const auto result =
-        rig_.intake->move_chunk(fd(index), index, *peers_[index].session, false, kChunk);
+    const auto result = rig_.intake->move_chunk(fd(index), index, *peers_[index].session,
+                                                Intake::More::kMayCome, kChunk);
     expect_stored(index, result.bytes);
     return result.outcome == Intake::Outcome::kMoved;
   }
@@ -516,11 +516,11 @@ TEST_F(BlameTest, TheVerdictIsGivenOnce) {
 class FragileSession final : public Session {
  public:
   explicit FragileSession(std::unique_ptr<Session> session) : session_(std::move(session)) {}
-  Taken on_bytes(std::span<const std::byte> bytes) noexcept override {
+  Taken on_bytes(std::span<const std::byte> bytes, bool last) noexcept override {
     if (bytes.front() == std::byte{'!'}) std::abort();
-    return session_->on_bytes(bytes);
+    return session_->on_bytes(bytes, last);
   }
-  Sink& sink() noexcept override { return session_->sink(); }
+  Sink* sink() noexcept override { return session_->sink(); }
 
  private:
   std::unique_ptr<Session> session_;
@@ -541,7 +541,9 @@ std::string live(ServiceRig& rig, const std::vector<Peer>& peers, unsigned blame
   for (bool more = true; more;) {
     more = false;
     for (const ResumedConnection& resumed : recovery.resumed)
-      more = rig.intake->move_chunk(resumed.fd.get(), resumed.slot_index, *resumed.session, limit)
+      more = rig.intake
+                     ->move_chunk(resumed.fd.get(), resumed.slot_index, *resumed.session,
+                                  Intake::More::kMayCome, limit)
                      .bytes > 0 ||
              more;
   }
