@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Benchmarks of stream-serverd beside other programs and beside the bare system calls.
+
+Ours and its peers take turns within one run; figures are medians, ratios are medians of the
+rounds' ratios. Exit status 0 if everything ran, whether or not a target was reached.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+import crash_rows
+import report
+from processes import BenchError
+from setting import Line, Setting
+
+ROWS = {**crash_rows.ROWS}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bin", type=Path, default=Path("build/bin"), help="the built programs")
+    parser.add_argument("--quick", action="store_true", help="smaller loads, 3 rounds; 2 minutes")
+    parser.add_argument("--smoke", action="store_true",
+                        help="least loads, without other people's programs: only whether it works")
+    parser.add_argument("--only", default="", metavar="ROW,...", help=", ".join(ROWS))
+    parser.add_argument("--rounds", type=int, metavar="N", help="5, with --quick 3")
+    arguments = parser.parse_args()
+    arguments.only = [name for name in arguments.only.split(",") if name] or list(ROWS)
+    for name in arguments.only:
+        if name not in ROWS:
+            parser.error(f"there is no row '{name}'; there are {', '.join(ROWS)}")
+    if arguments.rounds is None:
+        arguments.rounds = 3 if arguments.quick or arguments.smoke else 5
+    if arguments.rounds < 1:
+        parser.error("--rounds: at least 1")
+    return arguments
+
+
+def run_rows(setting: Setting, names: list[str]) -> list[Line]:
+    lines: list[Line] = []
+    for name in names:
+        begin = time.monotonic()
+        lines += ROWS[name](setting)
+        print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+    return lines
+
+
+def interrupted(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    about = {"machine": report.machine(), "rounds": arguments.rounds, "quick": arguments.quick}
+    setting = Setting(arguments.bin.resolve(), arguments.rounds, arguments.quick, arguments.smoke)
+    try:
+        lines = run_rows(setting, arguments.only)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        setting.close()
+    print(report.table(lines))
+    if not arguments.smoke:
+        results = setting.build / "bench"
+        results.mkdir(exist_ok=True)
+        report.write_json(results / "bench.json", lines, setting.plots, about)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

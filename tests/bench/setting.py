@@ -1,0 +1,156 @@
+"""What every row is given: the programs, the places to write to, how much to do."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import statistics
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Optional, Sequence, TypeVar
+
+from processes import BenchError, Process, ProcessGroup
+
+GB = 1_000_000_000
+MIB = 1 << 20
+
+LIFETIME = 240  # seconds after which any load ends itself
+
+T = TypeVar("T")
+
+
+@dataclass
+class Sample:
+    """One run of one contender."""
+
+    seconds: float
+    cpu: float  # user and system seconds of the server's processes
+    amount: float  # bytes, connections or messages
+
+    @property
+    def rate(self) -> float:
+        return self.amount / self.seconds
+
+    @property
+    def cpu_per_gb(self) -> float:
+        return self.cpu * GB / self.amount
+
+
+@dataclass
+class Line:
+    """One line of the table."""
+
+    row: str
+    what: str
+    ours: str
+    peer: str = ""
+    ratio: Optional[float] = None
+    target: str = ""
+    reached: Optional[bool] = None
+    samples: dict = field(default_factory=dict)
+
+
+class Setting:
+    """Owns the temporary directories and every process; `close` leaves nothing behind."""
+
+    def __init__(self, bin_dir: Path, rounds: int, quick: bool, smoke: bool) -> None:
+        self.bin = bin_dir
+        self.build = bin_dir.parent
+        self.rounds = rounds
+        self.quick = quick
+        self.smoke = smoke
+        self.processes = ProcessGroup()
+        self.memory = Path(tempfile.mkdtemp(prefix="stream-serverd-bench-", dir="/dev/shm"))
+        self.disk = Path(tempfile.mkdtemp(prefix="stream-serverd-bench-", dir=self.build))
+        self.plots: dict[str, list] = {}
+
+    def close(self) -> None:
+        self.processes.end_all()
+        shutil.rmtree(self.memory, ignore_errors=True)
+        shutil.rmtree(self.disk, ignore_errors=True)
+
+    def program(self, name: str) -> str:
+        path = self.bin / name
+        if not os.access(path, os.X_OK):
+            raise BenchError(f"{path} is missing; build it first")
+        return str(path)
+
+    def amount(self, full: T, quick: T, smoke: T) -> T:
+        return smoke if self.smoke else quick if self.quick else full
+
+    def new_directory(self, on_disk: bool = False) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.disk if on_disk else self.memory))
+
+    def load(self, command: str, ports: Sequence[int], **options: int) -> dict:
+        """Runs the load generator to its end."""
+        process = self._start_load(command, ports, options)
+        out, _ = process.popen.communicate(timeout=LIFETIME + 10)
+        process.code = process.popen.returncode
+        if process.code != 0:
+            raise BenchError(f"the load generator ({command}) ended with {process.code}")
+        return json.loads(out)
+
+    def hold(self, port: int, count: int) -> "Held":
+        return Held(self._start_load("hold", [port], {"clients": count}))
+
+    def _start_load(self, command: str, ports: Sequence[int], options: dict) -> Process:
+        arguments = [self.program("bench_load"), command, "--ports", ",".join(map(str, ports))]
+        arguments += ["--lifetime", str(LIFETIME)]
+        for name, value in options.items():
+            arguments += [f"--{name}", str(value)]
+        return self.processes.start(arguments, stdin=-1, stdout=-1, text=True)
+
+    def alternate(self, contenders: dict[str, Callable[[], T]],
+                  rounds: Optional[int] = None) -> dict[str, list[T]]:
+        """Every contender once a round, in changing order, so that noise hits all alike."""
+        samples: dict[str, list[T]] = {name: [] for name in contenders}
+        for number in range(rounds or self.rounds):
+            for name in list(contenders) if number % 2 == 0 else reversed(list(contenders)):
+                samples[name].append(contenders[name]())
+        return samples
+
+
+class Held:
+    """Idle connections in a process of their own."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        if not process.popen.stdout.readline():
+            raise BenchError("the idle connections could not be made")
+
+    def release(self) -> None:
+        self._process.popen.stdin.close()
+        self._process.require_success(30)
+        self._process.popen.stdout.close()
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Consecutive ports, below the range that the kernel gives to connecting sockets."""
+    for _ in range(1000):
+        first = random.randrange(10_000, 32_000 - count)
+        ports = list(range(first, first + count))
+        if all(map(_can_bind, ports)):
+            return ports
+    raise BenchError(f"there are no {count} free ports in a row")
+
+
+def median_of(samples: Sequence[Sample], figure: Callable[[Sample], float]) -> float:
+    return statistics.median(figure(sample) for sample in samples)
+
+
+def paired_ratio(ours: Sequence[Sample], peer: Sequence[Sample],
+                 figure: Callable[[Sample], float]) -> float:
+    """The median of the rounds' ratios: what slows a whole round down cancels out."""
+    return statistics.median(figure(a) / figure(b) for a, b in zip(ours, peer))
