@@ -6,17 +6,25 @@ rounds' ratios. Exit status 0 if everything ran, whether or not a target was rea
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
 from pathlib import Path
 
 import crash_rows
+import idle_rows
+import micro_row
+import plot
+import port_rows
 import report
+import small_rows
+import throughput_rows
 from processes import BenchError
 from setting import Line, Setting
 
-ROWS = {**crash_rows.ROWS}
+ROWS = {**throughput_rows.ROWS, **small_rows.ROWS, **idle_rows.ROWS, **port_rows.ROWS,
+        **crash_rows.ROWS, **micro_row.ROWS}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,6 +56,17 @@ def run_rows(setting: Setting, names: list[str]) -> list[Line]:
     return lines
 
 
+def show(setting: Setting, lines: list[Line], about: dict) -> None:
+    print(report.table(lines))
+    if setting.smoke:
+        return
+    results = setting.build / "bench"
+    results.mkdir(exist_ok=True)
+    report.write_json(results / "bench.json", lines, setting.plots, about)
+    for file in (results / "bench.json", *plot.write_plots(setting, results)):
+        print(f"written: {file}")
+
+
 def interrupted(number: int, _frame: object) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the cleaning up
     raise KeyboardInterrupt
@@ -60,7 +79,10 @@ def main() -> int:
     about = {"machine": report.machine(), "rounds": arguments.rounds, "quick": arguments.quick}
     setting = Setting(arguments.bin.resolve(), arguments.rounds, arguments.quick, arguments.smoke)
     try:
+        setting.touch_memory()
         lines = run_rows(setting, arguments.only)
+        about["load_average_after"] = os.getloadavg()[0]
+        show(setting, lines, about)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -69,11 +91,6 @@ def main() -> int:
         return 130
     finally:
         setting.close()
-    print(report.table(lines))
-    if not arguments.smoke:
-        results = setting.build / "bench"
-        results.mkdir(exist_ok=True)
-        report.write_json(results / "bench.json", lines, setting.plots, about)
     return 0
 
 

@@ -16,6 +16,8 @@
 namespace serverd::bench {
 namespace {
 
+constexpr unsigned kSources = 8;
+
 sockaddr_in loopback(std::uint32_t host, std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -51,7 +53,8 @@ UniqueFd connect_client(std::uint16_t port, unsigned source) {
 std::vector<UniqueFd> connect_clients(std::uint16_t port, unsigned count) {
   std::vector<UniqueFd> clients;
   clients.reserve(count);
-  while (clients.size() < count) clients.push_back(connect_client(port));
+  while (clients.size() < count)
+    clients.push_back(connect_client(port, 1 + static_cast<unsigned>(clients.size()) % kSources));
   return clients;
 }
 

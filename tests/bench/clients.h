@@ -21,9 +21,11 @@ inline double seconds_since(BenchClock::time_point begin) {
 /// that started it.
 void bound_lifetime(unsigned seconds);
 
-/// A blocking connection to 127.0.0.1:`port`. `source` chooses the own address, 127.0.1.`source`,
-/// so that many short connections do not run out of local ports; 0: any.
+/// A blocking connection to 127.0.0.1:`port`. `source` chooses the own address, 127.0.1.`source`;
+/// 0: any. The ports of closed connections are not free again for a minute, and so many
+/// connections on one address would leave none to others.
 UniqueFd connect_client(std::uint16_t port, unsigned source = 0);
+/// From several source addresses.
 std::vector<UniqueFd> connect_clients(std::uint16_t port, unsigned count);
 
 /// Everything; waits as long as it takes.
