@@ -1,5 +1,6 @@
 #include "supervisor/worker_channel.h"
 
+#include "common/notify.h"
 #include "common/os/error.h"
 #include "common/os/socket.h"
 #include "tests/support/in_child.h"
@@ -7,12 +8,16 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -131,6 +136,99 @@ TEST_F(WorkerChannelTest, TakesMessagesOf4096BytesAndIgnoresLongerOnes) {
   ASSERT_EQ(send_to(path_, longest + "x"), 0);
   ASSERT_EQ(send_to(path_, longest), 0);
   EXPECT_EQ(heard(), Heard{longest});
+}
+
+TEST_F(WorkerChannelTest, ClosesDescriptorsOfAMessageThatIsTooLong) {
+  channel_.expect(::getpid());
+  const std::size_t before = open_descriptors();
+  ASSERT_EQ(send_to(path_, std::string(4097, 'x'), std::vector<int>(253, STDIN_FILENO)), 0);
+  EXPECT_EQ(heard(), Heard{});
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(WorkerChannelTest, DescriptorsForWhichThereIsNoRoomCostNothing) {
+  channel_.expect(::getpid());
+  ASSERT_EQ(send_to(path_, "READY=1", std::vector<int>(253, STDIN_FILENO)), 0);
+  EXPECT_EQ(test::in_child([&] {
+              const std::size_t before = open_descriptors();
+              rlimit limit{};
+              check_call(::getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
+              const rlimit none{0, limit.rlim_max};
+              check_call(::setrlimit(RLIMIT_NOFILE, &none), "setrlimit");
+              channel_.receive();
+              check_call(::setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
+              return open_descriptors() == before ? heard_.at(0) : "descriptors are left open";
+            }),
+            "READY=1")
+      << "the message itself is heard";
+}
+
+TEST_F(WorkerChannelTest, BinaryGarbageIsNoMessageAndHarmless) {
+  channel_.expect(::getpid());
+  std::string every_byte;
+  for (int byte = 0; byte < 256; ++byte) every_byte += static_cast<char>(byte);
+  for (const std::string& garbage :
+       {every_byte, std::string(4096, '\0'), std::string(4096, '\n'), std::string("READY=1\0", 8),
+        std::string("\0READY=1", 8), std::string("READY=1\r\n")}) {
+    ASSERT_EQ(send_to(path_, garbage), 0);
+    const Heard all = heard();
+    EXPECT_EQ(all, Heard{garbage});
+    for (const std::string& lines : all) EXPECT_FALSE(has_line(lines, "READY=1"));
+  }
+}
+
+TEST_F(WorkerChannelTest, AnotherUserCannotEvenSend) {
+  if (::geteuid() != 0) FAIL() << "only root can become another user";
+  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
+  const std::string denied = std::to_string(EACCES);
+  EXPECT_EQ(test::in_child([&] {
+              check_call(::setuid(65534), "setuid");
+              return std::to_string(send_to(path_, "READY=1"));
+            }),
+            denied);
+  EXPECT_EQ(heard(), Heard{});
+}
+
+TEST_F(WorkerChannelTest, TheWorkersUserCanSendAndIsStillOnlyHeardFromTheWorker) {
+  if (::geteuid() != 0) FAIL() << "only root can become another user";
+  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
+  const std::string path = dir_ / "theirs";
+  std::vector<std::string> said;
+  WorkerChannel channel(loop_, path, 65534,
+                        [&](std::string_view lines) { said.emplace_back(lines); });
+  channel.expect(::getpid());
+  EXPECT_EQ(test::in_child([&] {
+              check_call(::setuid(65534), "setuid");
+              return std::to_string(send_to(path, "READY=1"));
+            }),
+            "0");
+  channel.receive();
+  EXPECT_EQ(said, Heard{});
+}
+
+TEST_F(WorkerChannelTest, AMessageToAnOldGenerationsSocketIsNotTheNewOnes) {
+  // The old worker is somebody else; its socket is still there until it is judged.
+  channel_.expect(1);
+  std::vector<std::string> said;
+  WorkerChannel next(loop_, dir_ / "next", std::nullopt,
+                     [&](std::string_view lines) { said.emplace_back(lines); });
+  next.expect(::getpid());
+  ASSERT_EQ(send_to(path_, "READY=1"), 0);
+  EXPECT_EQ(heard(), Heard{}) << "the new worker is a stranger there";
+  next.receive();
+  EXPECT_EQ(said, Heard{});
+}
+
+TEST_F(WorkerChannelTest, NobodyIsReachedThroughAnOldGenerationsSocketWhenItIsGone) {
+  const std::string path = dir_ / "old";
+  auto old = std::make_unique<WorkerChannel>(loop_, path, std::nullopt, [](std::string_view) {});
+  ASSERT_EQ(::setenv("NOTIFY_SOCKET", path.c_str(), 1), 0);
+  const Notifier notifier = Notifier::from_environment();
+  ASSERT_TRUE(notifier.send("READY=1"));
+  old.reset();
+  channel_.expect(::getpid());
+  EXPECT_FALSE(notifier.send("READY=1"));
+  EXPECT_EQ(heard(), Heard{});
 }
 
 TEST_F(WorkerChannelTest, AnEmptyMessageIsHarmless) {
