@@ -13,12 +13,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/// A ledger holds what another process has written. Whatever that is: it is refused, or its figures
-/// can be read, and a worker recovers from it without crashing, hanging, or touching anything
-/// outside of its output directory.
+/// A ledger holds what another process has written. Whatever that is: it is refused, or the
+/// supervisor can read it and copy it to another size, and a worker recovers from it, and from the
+/// copy, without crashing, hanging, or touching anything outside of its output directory.
 ///
 /// Input: a byte, then what is laid over a ledger with four slots and two output files; behind its
-/// header if the byte is even.
+/// header if the byte is even. The byte's upper six bits are the number of slots of the copy.
 namespace {
 
 using namespace serverd;
@@ -94,9 +94,13 @@ void lay_over(int fd, std::size_t offset, const unsigned char* data, std::size_t
               std::min(size, memory.size() - offset));
 }
 
-/// What status and log do with a ledger.
+bool is_used(const ledger::Slot& slot) { return slot.state != ledger::SlotState::kFree; }
+
+/// What supervisor, status and log do with a ledger.
 std::size_t read_figures(const ledger::Ledger& ledger) {
-  std::size_t sum = ledger.output().file_name().size() + ledger.counters().bytes;
+  std::size_t sum = ledger.output().file_name().size() + ledger.counters().bytes +
+                    ledger.header().protocol_name().size();
+  sum += ledger.intent().state != ledger::IntentState::kNone ? 1 : 0;
   for (const ledger::Slot& slot : ledger.slots())
     sum += slot.file.file_name().size() + slot.peer.to_address().to_string().size() + slot.bytes;
   return sum;
@@ -120,6 +124,29 @@ void recover_from(int fd, const Place& place, bool file_per_connection) {
   }
 }
 
+/// The supervisor, when the port gets another max_connections: every slot in use is in the copy, in
+/// order, and the intent names the same one as before, or none.
+UniqueFd copy_of(int fd, std::uint32_t slot_count) {
+  const ledger::Ledger from(fd, Mapping::Access::kRead);
+  static_cast<void>(read_figures(from));
+  UniqueFd copied = ledger::resized_copy(fd, slot_count);
+  const ledger::Ledger to(copied.get(), Mapping::Access::kRead);
+  static_cast<void>(read_figures(to));
+  if (to.slots().size() < slot_count) std::abort();
+  std::uint32_t next = 0;
+  for (std::uint32_t i = 0; i < from.slots().size(); ++i) {
+    const ledger::Slot& slot = from.slots()[i];
+    if (!is_used(slot)) continue;
+    const ledger::Slot& moved = to.slots()[next];
+    if (moved.id != slot.id || moved.cookie != slot.cookie || moved.bytes != slot.bytes ||
+        (from.intent().slot == i) != (to.intent().slot == next))
+      std::abort();
+    ++next;
+  }
+  if (std::any_of(to.slots().begin() + next, to.slots().end(), is_used)) std::abort();
+  return copied;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
@@ -130,8 +157,9 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   const UniqueFd fd = busy_ledger();
   lay_over(fd.get(), keep_header ? sizeof(ledger::Header) : 0, data + 1, size - 1);
   try {
+    const UniqueFd copy = copy_of(fd.get(), data[0] / 4);
     recover_from(fd.get(), place, file_per_connection);
-    static_cast<void>(ledger::resized_copy(fd.get(), data[0] / 4));
+    recover_from(copy.get(), place, file_per_connection);
   } catch (const ledger::LedgerError&) {
     if (keep_header) std::abort();
   }
