@@ -274,6 +274,8 @@ void Port::on_keeper_late() {
 void Port::settle_parcel() {
   keeper_deadline_.disarm();
   parcel_watch_.reset();
+  // What the dead worker took out of them is in its own now.
+  std::erase_if(parcels_, [](const UniqueFd& parcel) { return !parcel_filled(parcel.get()); });
   if (parcel_ && parcel_filled(parcel_.get())) parcels_.push_back(std::move(parcel_));
   parcel_.reset();
   pool_.exited(last_exit_);

@@ -270,6 +270,22 @@ TEST(Supervisor, QuarantinesAtOnceAfterExit78) {
   EXPECT_EQ(server.wait().value_or(-1), 0);
 }
 
+TEST(Supervisor, GoesOnWithParkedConnectionsHoweverOftenAWorkerDiesOverThem) {
+  Workspace workspace;
+  const auto base = free_ports(1);
+  Program server(
+      with_config(workspace, config(base, 1, "user = \"\"",
+                                    "initial = \"1ms\"\nmaximum = \"1ms\"\n"
+                                    "quarantine_after = 100\nquarantine_window = \"1s\"")),
+      {workspace.path().string(), misbehaving(base, "park-and-exit"), ""});
+  ASSERT_TRUE(server.wait_for_err("the worker exited with code 1", 5)) << server.err();
+  const std::size_t before = descriptors_of(server.pid()).size();
+  EXPECT_TRUE(server.wait_for_err("the worker exited with code 1", 80)) << server.err();
+  EXPECT_EQ(server.err().find("could not be started"), std::string::npos) << server.err();
+  // Some come and go while a worker is being started.
+  EXPECT_LE(descriptors_of(server.pid()).size(), before + 10) << "and none is left from each";
+}
+
 TEST(Supervisor, LimitsRestartsAfterReadinessToTheRate) {
   Workspace workspace;
   const auto base = free_ports(1);
