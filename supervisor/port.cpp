@@ -82,10 +82,8 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
       random_(std::random_device{}()),
       timer_(environment.loop, [this] { pool_.timer(); }),
       pool_(RestartConfig{}, {Milliseconds(5'000), Milliseconds(30'000)}, *this) {
-  const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
-  settings_.protocol = ledger.header().protocol_name();
-  settings_.max_connections = static_cast<unsigned>(ledger.slots().size());
   settings_.worker_config = read_all(config_.get(), kMaxConfigSize);
+  read_settings_from_ledger();
   if (worker_ == 0) {
     pool_.want_up();
     return;
@@ -97,6 +95,18 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
 }
 
 Port::~Port() = default;
+
+/// One that its worker has spoilt is no reason to stop: the worker may serve on, and whoever
+/// follows it refuses the ledger.
+void Port::read_settings_from_ledger() {
+  try {
+    const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
+    settings_.protocol = ledger.header().protocol_name();
+    settings_.max_connections = static_cast<unsigned>(ledger.slots().size());
+  } catch (const std::exception& error) {
+    log::error("Port {}: {}", number(), error.what());
+  }
+}
 
 std::vector<HandedFd> Port::state_to_hand_over(std::size_t index) const {
   std::vector<HandedFd> handed;

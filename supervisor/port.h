@@ -113,6 +113,7 @@ class Port final : PoolActions {
   void on_message(std::string_view lines);
   SpawnRequest spawn_request(int parcel_out) const;
   void renew_ledger();
+  void read_settings_from_ledger();
   void explain_unusable_ledger() const;
 
   void await_parcel();

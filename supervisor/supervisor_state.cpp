@@ -61,10 +61,7 @@ class Unpacker final {
       for (std::size_t i = 0; i < names.size(); ++i)
         place(names[i], std::move(message.descriptors[i]));
     }
-    for (auto& [key, port] : ports_) {
-      require_usable(port);
-      state_.ports.push_back(std::move(port));
-    }
+    for (auto& [key, port] : ports_) state_.ports.push_back(std::move(port));
     return std::move(state_);
   }
 
@@ -125,23 +122,23 @@ class Unpacker final {
     port.ready = role[3] == "ready";
   }
 
-  static void require_usable(const Port::Inherited& port) {
-    const std::string what = fmt::format("supervisor state: port {}: ", port.port);
-    if (!port.ledger || !port.config) throw HandoffError(what + "ledger or config is missing");
-    try {
-      const ledger::Ledger ledger(port.ledger.get(), Mapping::Access::kRead);
-      const auto parsed =
-          parse_config(read_all(port.config.get(), kMaxConfigSize), "config", ConfigUse::kWorker);
-      if (const auto* errors = std::get_if<ConfigErrors>(&parsed))
-        throw HandoffError(errors->lines.front());
-    } catch (const std::exception& error) {
-      throw HandoffError(what + error.what());
-    }
-  }
-
   std::map<std::pair<std::uint16_t, unsigned>, Port::Inherited> ports_;
   SupervisorState state_;
 };
+
+void require_usable_port(const Port::Inherited& port) {
+  const std::string what = fmt::format("supervisor state: port {}: ", port.port);
+  if (!port.ledger || !port.config) throw HandoffError(what + "ledger or config is missing");
+  try {
+    const ledger::Ledger ledger(port.ledger.get(), Mapping::Access::kRead);
+    const auto parsed =
+        parse_config(read_all(port.config.get(), kMaxConfigSize), "config", ConfigUse::kWorker);
+    if (const auto* errors = std::get_if<ConfigErrors>(&parsed))
+      throw HandoffError(errors->lines.front());
+  } catch (const std::exception& error) {
+    throw HandoffError(what + error.what());
+  }
+}
 
 }  // namespace
 
@@ -168,6 +165,10 @@ SupervisorState take_state(std::vector<NamedFd> inherited) {
   SupervisorState none;
   none.sockets = std::move(inherited);
   return none;
+}
+
+void require_usable(const SupervisorState& state) {
+  for (const Port::Inherited& port : state.ports) require_usable_port(port);
 }
 
 }  // namespace serverd

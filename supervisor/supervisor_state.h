@@ -22,13 +22,17 @@ struct SupervisorState {
 /// "socket.NAME". Throws std::system_error.
 UniqueFd pack_state(const std::vector<HandedFd>& descriptors);
 
-/// Throws HandoffError for what this program cannot take over: a name that is unknown or there
-/// twice, a ledger of another layout, a port without its ledger, settings that it does not
-/// understand.
+/// Throws HandoffError for a name that is unknown, malformed or there twice.
 SupervisorState unpack_state(int parcel);
 
 /// Out of what was inherited: the state of the supervisor that this process was before an upgrade;
 /// the service manager's sockets come in it. Without one: only the sockets. Throws as unpack_state.
 SupervisorState take_state(std::vector<NamedFd> inherited);
+
+/// Throws HandoffError for what this program cannot go on with: a ledger of another layout, a port
+/// without its ledger, settings that it does not understand. For the check before an upgrade: a
+/// ledger can change under its worker's hands, and once the old supervisor is gone that must not
+/// stop the new one.
+void require_usable(const SupervisorState& state);
 
 }  // namespace serverd

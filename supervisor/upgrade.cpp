@@ -29,6 +29,7 @@ void check_adoption(const Config& config, std::vector<NamedFd> inherited) {
   open_worker_program();
   const SupervisorState state = take_state(std::move(inherited));
   if (!state.lock) throw HandoffError("supervisor state: nothing was handed over");
+  require_usable(state);
 }
 
 Upgrade::Upgrade(Loop& loop, ProgramStart start, const Ports& ports, State state)

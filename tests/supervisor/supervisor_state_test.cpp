@@ -5,11 +5,13 @@
 #include "common/os/memfd.h"
 #include "common/os/socket.h"
 #include "common/parcel.h"
+#include "tests/support/temp_dir.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,7 +54,7 @@ class SupervisorStateTest : public testing::Test {
   /// Why this cannot be taken over; "taken over".
   static std::string refusal_of_parcel(int parcel) {
     try {
-      unpack_state(parcel);
+      require_usable(unpack_state(parcel));
       return "taken over";
     } catch (const HandoffError& error) {
       return error.what();
@@ -274,6 +276,24 @@ TEST_F(SupervisorStateTest, ACorruptedLedgerIsRefused) {
       fmt::format("supervisor state: port 5000: ledger of {} bytes cannot hold the 5 slots it "
                   "announces",
                   sizeof(ledger::Layout) + 4 * sizeof(ledger::Slot)));
+}
+
+TEST_F(SupervisorStateTest, ALedgerThatIsSpoiltAfterTheCheckStopsNothing) {
+  overwrite(ledger_, offsetof(ledger::Header, magic), std::uint64_t{0});
+  const UniqueFd parcel = pack_state({{"port.5000.config", config_.get()},
+                                      {"port.5000.ledger", ledger_.get()},
+                                      {"port.5000.worker.4711.1.ready", socket_.get()}});
+  SupervisorState state = unpack_state(parcel.get());
+  ASSERT_EQ(state.ports.size(), 1U);
+  Loop loop;
+  const test::TempDir dir;
+  const PortEnvironment environment{loop, -1, std::nullopt, dir.path(), [] {}};
+  testing::internal::CaptureStderr();
+  const Port port(environment, std::move(state.ports.front()));
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(port.state(), PoolState::kUp);
+  EXPECT_EQ(port.worker(), 4711);
+  EXPECT_NE(log.find("Port 5000: not a ledger"), std::string::npos) << log;
 }
 
 TEST_F(SupervisorStateTest, ALedgerThatCannotBeMappedIsRefused) {
