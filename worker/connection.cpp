@@ -34,7 +34,7 @@ Connection::Connection(Loop& loop, ConnectionHost& host, Intake& intake, UniqueF
       watch_(loop, fd_.get(), kReading, [this](short events) { on_ready(events); }) {
   if (idle_timeout_ > Clock::duration::zero()) idle_.arm_in(idle_timeout_);
   // What the worker before waited for may be there already, or be worth an answer.
-  if (origin == Origin::kResumed) wait_for_more_than(0);
+  if (origin == Origin::kResumed && session_->leaves_bytes()) wait_for_more_than(0);
   if (!session_->answers()) return;
   sent_ =
       origin == Origin::kResumed ? bytes_written_to(fd_.get()) : std::optional<std::uint64_t>(0);

@@ -35,9 +35,7 @@ int option_of(int fd, int name) noexcept {
 }
 
 bool is_connection(int fd) noexcept {
-  const int domain = option_of(fd, SO_DOMAIN);
-  return (domain == AF_INET || domain == AF_INET6) && option_of(fd, SO_TYPE) == SOCK_STREAM &&
-         option_of(fd, SO_ACCEPTCONN) == 0;
+  return option_of(fd, SO_PROTOCOL) == IPPROTO_TCP && option_of(fd, SO_ACCEPTCONN) == 0;
 }
 
 void put_patiently(int entrance, const int* descriptors, std::size_t count) noexcept {

@@ -40,6 +40,7 @@ std::optional<std::uint32_t> settle_intent(ledger::Ledger& ledger, Service& serv
 /// Takes from the socket what is already in the file, for the one connection that was in hand; any
 /// other must be in step.
 void bring_into_step(ledger::Ledger& ledger, const ledger::Slot& slot, int fd, bool in_hand) {
+  if (!in_hand && has_taken(fd, slot.bytes)) return;
   std::optional<std::uint64_t> taken = bytes_taken_from(fd);
   if (in_hand && taken && *taken < slot.bytes) {
     Intake::discard(fd, slot.bytes - *taken);

@@ -31,6 +31,8 @@ class Session {
   virtual Taken on_bytes(std::span<const std::byte> bytes, bool last) noexcept = 0;
   /// Where payload goes, if any; must outlive the session.
   virtual Sink* sink() noexcept { return nullptr; }
+  /// True if `on_bytes` ever leaves bytes in the socket.
+  virtual bool leaves_bytes() const noexcept { return false; }
   /// True if the protocol sends anything to the peer.
   virtual bool answers() const noexcept { return false; }
   /// Of all that the peer is to be sent over the connection's life, what follows the first `sent`

@@ -106,6 +106,14 @@ std::optional<std::uint64_t> bytes_taken_from(int fd) noexcept {
   return std::nullopt;
 }
 
+bool has_taken(int fd, std::uint64_t expected) noexcept {
+  const std::uint64_t waiting = bytes_waiting_in(fd);
+  const auto info = read_info(fd);
+  const bool plainly =
+      info && info->state == kTcpEstablished && info->received == expected + waiting;
+  return plainly || bytes_taken_from(fd) == expected;
+}
+
 std::optional<std::uint64_t> bytes_written_to(int fd) noexcept {
   constexpr int kAttempts = 1000;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {

@@ -10,6 +10,10 @@ namespace serverd {
 /// (SIOCINQ, which does not). See tcp(7). Empty if `fd` cannot be asked.
 std::optional<std::uint64_t> bytes_taken_from(int fd) noexcept;
 
+/// Whether `bytes_taken_from(fd)` is `expected`, found out with fewer system calls where nothing
+/// arrives meanwhile.
+bool has_taken(int fd, std::uint64_t expected) noexcept;
+
 /// How many bytes have been written to the connected TCP socket `fd` since it was accepted: those
 /// that the peer has acknowledged (tcpi_bytes_acked) and those that are still queued (SIOCOUTQ).
 /// Empty if `fd` cannot be asked.

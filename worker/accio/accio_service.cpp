@@ -61,6 +61,7 @@ class AccioSession final : public Session {
   }
 
   Sink* sink() noexcept override { return &sink_; }
+  bool leaves_bytes() const noexcept override { return true; }
   bool answers() const noexcept override { return true; }
 
   std::span<const std::byte> output(std::uint64_t sent) noexcept override {

@@ -40,6 +40,8 @@ class MonitorSession final : public Session {
     return taken;
   }
 
+  bool leaves_bytes() const noexcept override { return true; }
+
   void on_end(Cause cause, std::error_code error) noexcept override {
     const std::string how = cause == Cause::kEof     ? "closed"
                             : cause == Cause::kReset ? "failed: " + error.message()
