@@ -2,6 +2,7 @@
 
 #include "common/os/unique_fd.h"
 
+#include <csignal>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -27,6 +28,12 @@ inline constexpr const char* kSupervisorState = "supervisor-state";
 /// Set for a worker whose predecessor died by its own fault (SIGSEGV and the like): after how many
 /// such deaths in a row, with the same bytes in hand, their connection is to be reset.
 inline constexpr const char* kBlameVariable = "STREAM_WORKER_BLAME_AFTER";
+
+/// The supervisor has written a request into a slot of the ledger. Ignored by default (signal(7)),
+/// so that it does not end a worker that is just starting. The others that a worker is sent: TERM
+/// (stop), QUIT (drain), USR1 (new files), USR2 (leave at once), ABRT (hung), HUP (by the kernel:
+/// the supervisor is gone).
+inline constexpr int kRequestSignal = SIGURG;
 
 /// The hand-over is wrong: names the descriptor and what it should be.
 class HandoffError final : public std::runtime_error {

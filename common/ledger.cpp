@@ -32,7 +32,7 @@ std::string_view text_in(std::span<const char> field) noexcept {
 
 const char* cause_name(Cause cause) noexcept {
   constexpr std::array<const char*, static_cast<std::size_t>(Cause::kCount)> kNames = {
-      "eof", "reset", "idle", "stopped", "error", "blamed", "lost"};
+      "eof", "reset", "idle", "stopped", "error", "blamed", "lost", "killed"};
   return cause < Cause::kCount ? kNames[static_cast<std::size_t>(cause)] : "?";
 }
 
@@ -118,6 +118,22 @@ UniqueFd resized_copy(int fd, std::uint32_t slot_count) {
     if (used[i] == old_intent_slot) to.intent().slot = i;
   }
   return copy;
+}
+
+std::optional<std::size_t> request_reset(int fd, std::uint64_t connection_id) {
+  const Ledger ledger(fd, Mapping::Access::kReadWrite);
+  // Most of a large table is usually unused memory, which looking at it would make used.
+  std::uint64_t left = ledger.counters().open;
+  const std::span<Slot> slots = ledger.slots();
+  for (std::size_t i = 0; i < slots.size() && left > 0; ++i) {
+    if (slots[i].state.load(std::memory_order_acquire) != SlotState::kOpen) continue;
+    --left;
+    if (slots[i].id != connection_id) continue;
+    // The id and not a flag: if the slot gets another connection just now, that one is not meant.
+    slots[i].request = connection_id;
+    return i;
+  }
+  return std::nullopt;
 }
 
 Ledger::Ledger(int fd, Mapping::Access access) : mapping_(fd, access) {

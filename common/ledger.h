@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -38,6 +39,7 @@ enum class Cause : std::uint32_t {
   kError,    ///< an error of our own, said in the log
   kBlamed,   ///< what it sent has ended workers
   kLost,     ///< it died with a worker
+  kKilled,   ///< on request
   kCount
 };
 const char* cause_name(Cause cause) noexcept;
@@ -109,10 +111,10 @@ struct alignas(64) Slot {
   Word id;      ///< counts from 1 within the port
   Word cookie;  ///< SO_COOKIE
   PeerAddress peer;
-  Word accepted_at;              ///< ns, CLOCK_REALTIME
-  Word last_byte_at;             ///< ns, CLOCK_MONOTONIC
-  Word bytes;                    ///< taken from the socket and safe
-  Word request;                  ///< set by the supervisor, 0: none
+  Word accepted_at;   ///< ns, CLOCK_REALTIME
+  Word last_byte_at;  ///< ns, CLOCK_MONOTONIC
+  Word bytes;         ///< taken from the socket and safe
+  Word request;       ///< set by the supervisor to `id`: reset this connection. Else: none
   std::array<Word, 4> protocol;  ///< the protocol's own
   FileRecord file;               ///< where each connection has a file of its own
 };
@@ -126,6 +128,8 @@ struct alignas(64) Counters {
   Word torn_repaired;  ///< recoveries that cut a half-written chunk off
   Word completed;      ///< recoveries that finished a written chunk
   Word out_of_step;    ///< connections whose count was wrong after a recovery: loss
+  Word open;           ///< connections now
+  Word deaths;         ///< of workers that nobody had told to end; counted by the supervisor
 };
 
 struct alignas(64) Header {
@@ -164,6 +168,11 @@ UniqueFd create(std::uint16_t port, std::string_view protocol, std::uint32_t slo
 /// A copy of the ledger `fd` with room for `slot_count` slots, or for those in use if they are
 /// more; for when nothing writes to it. Throws LedgerError, std::system_error.
 UniqueFd resized_copy(int fd, std::uint32_t slot_count);
+
+/// Notes in the ledger `fd` that the open connection of this id is to be reset, for its worker,
+/// which looks when it gets kRequestSignal and when it starts. Gives the slot's index; empty if
+/// there is no such connection. Throws LedgerError, std::system_error.
+std::optional<std::size_t> request_reset(int fd, std::uint64_t connection_id);
 
 /// A mapped ledger. What it holds was written by a worker: readers in other processes check every
 /// index against `slots().size()`, which comes from the memfd's sealed size.

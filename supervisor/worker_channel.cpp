@@ -2,13 +2,13 @@
 
 #include "common/log.h"
 #include "common/os/error.h"
+#include "common/os/unix_socket.h"
 
 #include <cerrno>
 #include <cstring>
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 namespace serverd {
 namespace {
@@ -17,21 +17,12 @@ constexpr int kMessagesPerTurn = 64;
 
 constexpr int kPathAttempts = 100;
 
-sockaddr_un address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path)
-    throw_system_error(ENAMETOOLONG, "bind " + path + " (choose a shorter --runtime-dir)");
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
-
 /// Binds `fd` to `path`, or to "path-2" and so on while there is something of that name: a port
 /// that was removed and added again may have two workers of one generation.
 std::string bind_to_free_path(int fd, const std::string& path) {
   for (int attempt = 1;; ++attempt) {
     const std::string candidate = attempt == 1 ? path : path + "-" + std::to_string(attempt);
-    const sockaddr_un address = address_of(candidate);
+    const sockaddr_un address = unix_address(candidate);
     if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
       return candidate;
     if (errno != EADDRINUSE || attempt == kPathAttempts)

@@ -65,6 +65,13 @@ void Connection::stop_after_received() {
   if (stop_mark_reached()) finish(Cause::kStopped);
 }
 
+void Connection::kill() {
+  if (finished_) return;
+  const linger at_once{1, 0};
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  finish(Cause::kKilled);
+}
+
 bool Connection::stop_mark_reached() const noexcept {
   return stop_mark_ && slot_.bytes >= *stop_mark_;
 }

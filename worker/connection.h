@@ -52,6 +52,8 @@ class Connection final {
   void resume() noexcept;
   /// Reads what has been received until now, then ends the connection.
   void stop_after_received();
+  /// Ends the connection at once, with RST; what was not read is lost.
+  void kill();
 
  private:
   void on_ready(short events);

@@ -44,7 +44,8 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
       output_retry_(loop_, [this] { retry_output(); }),
       heartbeat_(loop_, [this] { send_heartbeat(); }),
       signals_(loop_,
-               {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD, SIGPIPE, SIGXFSZ},
+               {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, kRequestSignal, SIGCHLD,
+                SIGPIPE, SIGXFSZ},
                [this](int signal) { on_signal(signal); }) {
   ++ledger_.header().generation;
   if (handoff.parcel_out) keeper_.emplace(std::move(handoff.parcel_out));
@@ -52,6 +53,7 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
   for (const UniqueFd& parcel : handoff.parcels)
     for (UniqueFd& fd : take_out_of_parcel(parcel.get())) parked.push_back(std::move(fd));
   recover_connections(std::move(parked));
+  honour_requests();
   for (UniqueFd& fd : handoff.listeners)
     listeners_.push_back(std::make_unique<Listener>(
         loop_, std::move(fd), [this](UniqueFd accepted, const SocketAddress& peer) {
@@ -81,6 +83,7 @@ void WorkerInstance::recover_connections(std::vector<UniqueFd> parked) {
     add_connection(std::move(resumed.fd), resumed.slot_index, std::move(resumed.session),
                    Connection::Origin::kResumed);
   }
+  ledger_.counters().open = connections_.size();
   collect_free_slots();
   for (UniqueFd& fd : recovery.newcomers) take_newcomer(std::move(fd));
   if (recovery.resumed.empty() && recovery.newcomers.empty() && recovery.lost == 0) return;
@@ -124,12 +127,20 @@ void WorkerInstance::on_signal(int signal) {
     case SIGUSR2:  // the chunk in hand is done; the keeper parks the connections
       exit_code_ = kExitRestart;
       return loop_.stop();
+    case kRequestSignal:
+      return honour_requests();
     case SIGCHLD:
       if (keeper_) keeper_->revive_if_dead();
       return;
     default:  // SIGPIPE, SIGXFSZ: the call says EPIPE or EFBIG
       return;
   }
+}
+
+/// A request names the connection it is meant for; one that came too late is for none.
+void WorkerInstance::honour_requests() {
+  for (auto& [slot_index, connection] : connections_)
+    if (connection->slot().request.exchange(0) == connection->slot().id) connection->kill();
 }
 
 void WorkerInstance::begin_drain() {
@@ -207,6 +218,7 @@ void WorkerInstance::add_connection(UniqueFd fd, std::uint32_t slot_index,
                                                  idle_timeout_, origin);
   if (paused_) connection->pause();
   connections_.emplace(slot_index, std::move(connection));
+  ledger_.counters().open = connections_.size();
 }
 
 void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error_code error) {
@@ -217,6 +229,7 @@ void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error
             ledger::cause_name(cause), error ? ": " : "", error ? error.message() : "");
   loop_.defer([this, index = connection.slot_index()] {
     connections_.erase(index);
+    ledger_.counters().open = connections_.size();
     ledger_.slots()[index].state.store(SlotState::kFree, std::memory_order_release);
     free_slots_.push_back(index);
     if (free_slots_.size() == 1)

@@ -44,6 +44,7 @@ class WorkerInstance final : ConnectionHost {
   void begin_stop();
   void stop_listening();
   void exit_if_done();
+  void honour_requests();
 
   void on_accepted(UniqueFd fd, const SocketAddress& peer);
   void add_connection(UniqueFd fd, std::uint32_t slot_index, std::unique_ptr<Session> session,

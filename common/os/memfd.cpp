@@ -42,6 +42,8 @@ UniqueFd sealed_memory(const char* name, std::size_t size) {
   UniqueFd fd = new_memfd(name);
   check_call(::ftruncate(fd.get(), static_cast<off_t>(size)),
              std::string("ftruncate of memfd ") + name);
+  // Whoever is given a read-only descriptor must not open it anew for writing through /proc.
+  check_call(::fchmod(fd.get(), 0600), std::string("fchmod of memfd ") + name);
   check_call(::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL),
              std::string("seal memfd ") + name);
   return fd;

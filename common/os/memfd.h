@@ -13,7 +13,7 @@ namespace serverd {
 UniqueFd sealed_text(const char* name, std::string_view text);
 
 /// A zero-filled memfd of `size` bytes, sealed against growing and shrinking, so that a mapping of
-/// it can never fault. Throws std::system_error.
+/// it can never fault. Only our own user can open it anew. Throws std::system_error.
 UniqueFd sealed_memory(const char* name, std::size_t size);
 
 /// True if `fd` is a memfd that carries all of `seals` (F_SEAL_…, fcntl(2)).
