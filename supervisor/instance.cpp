@@ -24,6 +24,14 @@ namespace {
 /// A process in uninterruptible sleep does not even take SIGKILL; we do not wait for it forever.
 constexpr auto kKillPatience = std::chrono::seconds(1);
 
+constexpr const char* kUnchanged = "Reload refused: everything goes on as before";
+
+ControlOutcome refused(std::vector<std::string> reasons, int code) {
+  for (const std::string& reason : reasons) log::error("{}", reason);
+  log::error("{}", kUnchanged);
+  return {"", kUnchanged, std::move(reasons), code};
+}
+
 RuntimeDir open_runtime_dir(const std::string& root, const std::string& name,
                             const std::optional<UserIds>& user, UniqueFd lock) {
   return lock ? RuntimeDir(root, name, std::move(lock))
@@ -31,16 +39,6 @@ RuntimeDir open_runtime_dir(const std::string& root, const std::string& name,
 }
 
 }  // namespace
-
-std::vector<NamedFd> take_inherited() {
-  std::vector<NamedFd> inherited = receive_descriptors();
-  for (NamedFd& item : inherited)
-    item.fd = UniqueFd::adopt(
-        check_call(::fcntl(item.fd.get(), F_DUPFD_CLOEXEC, 3 + kMaxHandedDescriptors),
-                   "dup of inherited socket " + item.name));
-  reserve_handoff_numbers();
-  return inherited;
-}
 
 Instance::Instance(const Config& config, ConfigSource source, const std::string& runtime_root,
                    std::vector<NamedFd> inherited, ProgramStart start)
@@ -56,12 +54,15 @@ Instance::Instance(const Config& config, ConfigSource source, const std::string&
                    [this] { on_port_changed(); }},
       ports_(environment_),
       upgrade_(loop_, std::move(start), ports_, [this] { return state_to_hand_over(); }),
+      control_target_{config.daemon.name, ports_, [this] { return reload(); },
+                      [this](StopMode mode) { return stop_on_request(mode); }},
       give_up_(loop_, [this] { loop_.stop(); }),
       signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD, SIGPIPE},
                [this](int signal) { on_signal(signal); }) {
   raise_descriptor_limit();
   // Keepers whose workers died, and other orphans, come to us instead of staying behind.
   check_call(::prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
+  open_control();
   if (adopted_.ports.empty()) {
     Plan plan = ports_.plan(config, inherited_, user_);
     announce(plan);
@@ -90,19 +91,29 @@ void Instance::adopt(const Config& config) {
 
 Instance::~Instance() = default;
 
+/// After an upgrade we must not fail, not even where the program before us had no control socket.
+void Instance::open_control() {
+  const auto answer_line = [this](std::string_view line, const ControlPeer& peer) {
+    return answer(control_target_, line, peer);
+  };
+  if (adopted_.control) {
+    control_.emplace(loop_, std::move(adopted_.control), answer_line, Control::Limits());
+    return;
+  }
+  try {
+    control_.emplace(loop_, runtime_dir_.path() + "/" + kControlName, answer_line,
+                     Control::Limits());
+  } catch (const std::system_error& error) {
+    if (adopted_.ports.empty()) throw;
+    log::error("{}; there is no control socket until a restart", error.what());
+  }
+}
+
 void Instance::announce(const Plan& plan) const {
   if (plan.ports.empty()) return;
   log::info("Starting server with {} port{} starting from {}", plan.ports.size(),
             plan.ports.size() == 1 ? "" : "s", plan.ports.front().listeners.port);
-  for (const NamedFd& item : inherited_) {
-    const std::uint64_t cookie = socket_cookie(item.fd.get());
-    const bool used =
-        std::any_of(plan.ports.begin(), plan.ports.end(), [&](const Plan::Item& planned) {
-          return std::any_of(planned.listeners.fds.begin(), planned.listeners.fds.end(),
-                             [&](const UniqueFd& fd) { return socket_cookie(fd.get()) == cookie; });
-        });
-    if (!used) log::warning("Inherited socket '{}' is not used by any service", item.name);
-  }
+  warn_of_unused(plan, inherited_);
 }
 
 int Instance::run() {
@@ -120,7 +131,9 @@ void Instance::on_signal(int signal) {
       for (const auto& port : ports_) port->rotate();
       return;
     case SIGHUP:
-      return reload();
+      log::info("Received signal {}, reloading the configuration", signal);
+      reload();
+      return;
     case SIGUSR2:
       return upgrade();
     case SIGTERM:
@@ -136,35 +149,30 @@ void Instance::on_signal(int signal) {
 }
 
 /// Nothing is touched until the whole new configuration is known to be good and bound.
-void Instance::reload() {
-  log::info("Received signal {}, reloading the configuration", SIGHUP);
-  if (draining_) return log::warning("Reload refused: shutting down");
-  const auto refuse = [](const std::string& why) {
-    log::error("{}", why);
-    log::error("Reload refused: everything goes on as before");
-  };
+ControlOutcome Instance::reload() {
+  if (draining_) return refused({"the instance is shutting down"}, kExitBind);
   const auto parsed = source_();
-  if (const auto* errors = std::get_if<ConfigErrors>(&parsed)) {
-    for (const std::string& line : errors->lines) log::error("{}", line);
-    return log::error("Reload refused: everything goes on as before");
-  }
+  if (const auto* errors = std::get_if<ConfigErrors>(&parsed))
+    return refused(errors->lines, kExitConfig);
   const Config& config = std::get<Config>(parsed);
   if (config.daemon.name != daemon_.name || config.daemon.user != daemon_.user)
-    return refuse("daemon.name and daemon.user can only be changed by a restart");
+    return refused({"daemon.name and daemon.user can only be changed by a restart"}, kExitConfig);
   try {
     ports_.carry_out(ports_.plan(config, inherited_, user_));
   } catch (const StartFailure& failure) {
-    return refuse(failure.what());
+    return refused(failure.lines(), failure.code());
   } catch (const std::system_error& error) {
-    return refuse(error.what());
+    return refused({error.what()}, kExitSystem);
   }
   daemon_ = config.daemon;
   log::configure(daemon_.log_level, daemon_.log_target);
   log::info("Reloaded");
+  return {"Reloaded", "", {}, kExitOk};
 }
 
 std::vector<HandedFd> Instance::state_to_hand_over() const {
   std::vector<HandedFd> state = {{"lock", runtime_dir_.lock()}};
+  if (control_) state.push_back({"control", control_->listener()});
   for (const NamedFd& item : inherited_) state.push_back({"socket." + item.name, item.fd.get()});
   std::size_t index = 0;
   for (const auto& port : ports_)
@@ -187,6 +195,12 @@ void Instance::stop(StopMode mode) {
   notifier_.send("STOPPING=1\nSTATUS=shutting down");
   for (const auto& port : ports_) port->want_down(mode);
   on_port_changed();
+}
+
+ControlOutcome Instance::stop_on_request(StopMode mode) {
+  const bool drain = mode == StopMode::kDrain;
+  if (!stopping_ && !(drain && draining_)) stop(mode);
+  return {stopping_ ? "stopping" : "draining", "", {}, kExitOk};
 }
 
 void Instance::kill_all() {

@@ -5,6 +5,8 @@
 #include "common/loop/loop.h"
 #include "common/loop/signals.h"
 #include "common/notify.h"
+#include "supervisor/control.h"
+#include "supervisor/control_answers.h"
 #include "supervisor/ports.h"
 #include "supervisor/reexec.h"
 #include "supervisor/runtime_dir.h"
@@ -19,12 +21,7 @@
 
 namespace serverd {
 
-/// Receives the sockets that a service manager handed over and moves them, and everything that is
-/// opened from then on, away from the descriptor numbers that workers' hand-overs use. The first
-/// thing a daemon does. Throws HandoffError, std::system_error.
-std::vector<NamedFd> take_inherited();
-
-/// The daemon: owns loop, signals, runtime directory and ports.
+/// The daemon: owns loop, signals, runtime directory, control socket and ports.
 class Instance final {
  public:
   /// Where the configuration comes from, each time it is asked for.
@@ -43,11 +40,14 @@ class Instance final {
   void adopt(const Config& config);
   void announce(const Plan& plan) const;
 
+  void open_control();
+
   void on_signal(int signal);
-  void reload();
+  ControlOutcome reload();
   std::vector<HandedFd> state_to_hand_over() const;
   void upgrade();
   void stop(StopMode mode);
+  ControlOutcome stop_on_request(StopMode mode);
   void kill_all();
   void reap_children();
   void on_port_changed();
@@ -66,6 +66,8 @@ class Instance final {
   PortEnvironment environment_;
   Ports ports_;
   Upgrade upgrade_;
+  ControlTarget control_target_;
+  std::optional<Control> control_;
   bool ready_reported_ = false;
   bool draining_ = false;
   bool stopping_ = false;

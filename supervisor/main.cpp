@@ -48,17 +48,12 @@ int usage_error(const std::string& what) {
   return kExitUsage;
 }
 
-/// Says each line of `text` in the log, or in the form that a protocol prescribes.
-void complain(const std::string& text, const Options& options) {
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string line = text.substr(begin, end - begin);
-    if (options.complaint_prefix == nullptr)
-      log::error("{}", line);
-    else
-      fmt::print(stderr, "{}{}\n", options.complaint_prefix, line);
-    begin = end + 1;
-  }
+/// Says it in the log, or in the form that a protocol prescribes.
+void complain(const std::string& line, const Options& options) {
+  if (options.complaint_prefix == nullptr)
+    log::error("{}", line);
+  else
+    fmt::print(stderr, "{}{}\n", options.complaint_prefix, line);
 }
 
 int run_daemon(const Config& config, Instance::ConfigSource source, const Options& options) {
@@ -73,7 +68,7 @@ int run_daemon(const Config& config, Instance::ConfigSource source, const Option
                     std::move(inherited), options.start)
         .run();
   } catch (const StartFailure& failure) {
-    complain(failure.what(), options);
+    for (const std::string& line : failure.lines()) complain(line, options);
     return failure.code();
   } catch (const InstanceRunning& error) {
     complain(error.what(), options);

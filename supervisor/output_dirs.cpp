@@ -46,12 +46,20 @@ void make_directory(const ServiceConfig& service, const std::string& directory,
 
 }  // namespace
 
-void prepare_output(const ServiceConfig& service, const std::optional<UserIds>& user) {
-  std::visit(
-      [&](const auto& protocol) {
-        if constexpr (requires { protocol.output; }) make_directory(service, protocol.output, user);
+std::string output_directory(const ServiceConfig& service) {
+  return std::visit(
+      [](const auto& protocol) {
+        if constexpr (requires { protocol.output; })
+          return protocol.output;
+        else
+          return std::string();
       },
       service.protocol);
+}
+
+void prepare_output(const ServiceConfig& service, const std::optional<UserIds>& user) {
+  const std::string directory = output_directory(service);
+  if (!directory.empty()) make_directory(service, directory, user);
 }
 
 }  // namespace serverd

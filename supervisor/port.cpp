@@ -4,6 +4,7 @@
 #include "common/ledger.h"
 #include "common/log.h"
 #include "common/parcel.h"
+#include "supervisor/output_dirs.h"
 
 #include <fmt/format.h>
 
@@ -52,7 +53,9 @@ double seconds(Clock::duration duration) { return std::chrono::duration<double>(
 PortSettings PortSettings::from(const Config& config, const ServiceConfig& service) {
   return {config.restart,
           {config.daemon.stop_timeout, config.daemon.drain_timeout},
+          service.name,
           service.protocol_name(),
+          output_directory(service),
           service.max_connections,
           worker_config_text(config, service)};
 }
@@ -84,6 +87,11 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
       pool_(RestartConfig{}, {Milliseconds(5'000), Milliseconds(30'000)}, *this) {
   settings_.worker_config = read_all(config_.get(), kMaxConfigSize);
   read_settings_from_ledger();
+  const auto parsed = parse_config(settings_.worker_config, "config", ConfigUse::kWorker);
+  if (const auto* config = std::get_if<Config>(&parsed)) {
+    settings_.service = config->services.front().name;
+    settings_.output = output_directory(config->services.front());
+  }
   if (worker_ == 0) {
     pool_.want_up();
     return;
@@ -195,6 +203,12 @@ void Port::rotate() {
   if (state() == PoolState::kUp) signal_worker(SIGUSR1);
 }
 
+bool Port::reset_connection(std::uint64_t id) {
+  if (!ledger::request_reset(ledger_.get(), id)) return false;
+  signal_worker(kRequestSignal);
+  return true;
+}
+
 bool Port::configure(PortSettings settings, PortListeners listeners) {
   const bool worker_concerned = settings.worker_config != settings_.worker_config ||
                                 settings.max_connections != settings_.max_connections ||
@@ -247,12 +261,22 @@ void Port::hear_last_words() {
 
 void Port::worker_exited(int code, int status) {
   const bool exited = code == CLD_EXITED;
-  last_death_ = describe_exit(code, status);
   last_exit_ = {exited ? status : 0, exited ? 0 : status};
   last_death_was_own_fault_ = is_own_fault(last_exit_);
+  if (state() != PoolState::kDraining) count_death(describe_exit(code, status));
   late_group_ = std::exchange(worker_, 0);
   channel_.reset();
   await_parcel();
+}
+
+/// Nobody else writes to the ledger now.
+void Port::count_death(std::string how) {
+  last_death_ = std::move(how);
+  try {
+    ++ledger::Ledger(ledger_.get(), Mapping::Access::kReadWrite).counters().deaths;
+  } catch (const std::exception& error) {
+    log::error("Port {}: {}", number(), error.what());
+  }
 }
 
 /// The parcel is complete when the dead worker's keeper has exited, which closes its entrance.

@@ -31,7 +31,9 @@ struct PortEnvironment {
 struct PortSettings {
   RestartConfig restart;
   Pool::Timeouts timeouts;
+  std::string service;
   std::string protocol;
+  std::string output;  ///< directory
   unsigned max_connections;
   std::string worker_config;  ///< for the worker's `config` descriptor
 
@@ -69,6 +71,11 @@ class Port final : PoolActions {
   bool retired() const noexcept { return retired_; }
   const std::string& protocol() const noexcept { return settings_.protocol; }
   const PortListeners& listeners() const noexcept { return listeners_; }
+  const PortSettings& settings() const noexcept { return settings_; }
+  /// Borrowed; another one after the next start of a worker.
+  int ledger() const noexcept { return ledger_.get(); }
+  /// How the last worker that nobody had told to end has ended; empty if none has.
+  const std::string& last_death() const noexcept { return last_death_; }
 
   void want_up() { pool_.want_up(); }
   void want_down(StopMode mode) { pool_.want_down(mode); }
@@ -85,6 +92,9 @@ class Port final : PoolActions {
   void retire();
   /// USR1.
   void rotate();
+  /// Has the worker reset a connection; the next one does it if there is none now. False if there
+  /// is no such connection. Throws std::system_error, ledger::LedgerError.
+  bool reset_connection(std::uint64_t id);
 
   /// Before the worker, which has exited, is reaped: hears its last messages.
   void hear_last_words();
@@ -115,6 +125,7 @@ class Port final : PoolActions {
   void renew_ledger();
   void read_settings_from_ledger();
   void explain_unusable_ledger() const;
+  void count_death(std::string how);
 
   void await_parcel();
   void on_keeper_late();

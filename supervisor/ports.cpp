@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 
 namespace serverd {
@@ -18,7 +19,22 @@ std::string joined(const std::vector<std::string>& lines) {
   return text;
 }
 
+/// SO_COOKIE of every socket in a plan.
+std::set<std::uint64_t> cookies_of(const Plan& plan) {
+  std::set<std::uint64_t> cookies;
+  for (const Plan::Item& item : plan.ports)
+    for (const UniqueFd& fd : item.listeners.fds) cookies.insert(socket_cookie(fd.get()));
+  return cookies;
+}
+
 }  // namespace
+
+void warn_of_unused(const Plan& plan, const std::vector<NamedFd>& inherited) {
+  const std::set<std::uint64_t> used = cookies_of(plan);
+  for (const NamedFd& item : inherited)
+    if (!used.contains(socket_cookie(item.fd.get())))
+      log::warning("Inherited socket '{}' is not used by any service", item.name);
+}
 
 Port* Ports::find(std::uint16_t number) const noexcept {
   const auto found = std::find_if(begin(), end(), [&](const auto& port) {

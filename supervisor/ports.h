@@ -21,6 +21,9 @@ struct Plan {
   std::vector<Item> ports;
 };
 
+/// Says in the log which of the inherited sockets a plan has no use for.
+void warn_of_unused(const Plan& plan, const std::vector<NamedFd>& inherited);
+
 /// The ports of an instance. One that is draining because it was removed from the configuration
 /// may stand beside one of the same number that is configured now.
 class Ports final {

@@ -98,12 +98,14 @@ RuntimeDir::RuntimeDir(const std::string& root, const std::string& name, UniqueF
 RuntimeDir::RuntimeDir(const std::string& root, const std::string& name,
                        std::optional<uid_t> worker_user)
     : path_(instance_path(root, name)) {
-  // Workers of another user pass through to their notify sockets, which have a mode of their own.
-  const mode_t mode = worker_user && *worker_user != ::geteuid() ? 0711 : 0700;
+  // Our group passes through to the control socket, and workers of another user to their notify
+  // sockets; what is in there has modes of its own.
+  const bool all_pass = worker_user && *worker_user != ::geteuid();
+  const mode_t mode = all_pass ? 0711 : 0710;
   std::error_code error;
-  if (!fs::exists(root, error)) make_directory(root, mode == 0700 ? 0700 : 0755);
+  if (!fs::exists(root, error)) make_directory(root, all_pass ? 0755 : 0700);
   require_ours(root);
-  if (mode != 0700) let_pass(root);
+  if (all_pass) let_pass(root);
   make_directory(path_, mode);
   require_ours(path_);
   check_call(::chmod(path_.c_str(), mode), "chmod " + path_);

@@ -21,6 +21,9 @@ class InstanceRunning final : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// The control socket's name in an instance's directory.
+inline constexpr const char* kControlName = "control.sock";
+
 /// One instance's directory below the runtime root, locked while this object lives. What a dead
 /// instance of the same name left in it is removed.
 class RuntimeDir final {

@@ -14,6 +14,8 @@
 #include <span>
 #include <utility>
 
+#include <fcntl.h>
+
 namespace serverd {
 namespace {
 
@@ -72,6 +74,8 @@ class Unpacker final {
     const std::vector<std::string> words = split(name, '.');
     if (name == "lock") {
       place_once(state_.lock, std::move(fd), name);
+    } else if (name == "control") {
+      place_once(state_.control, std::move(fd), name);
     } else if (name.starts_with("socket.")) {
       state_.sockets.push_back({name.substr(7), std::move(fd)});
     } else if (words[0] == "port" && words.size() > 2) {
@@ -158,6 +162,16 @@ UniqueFd pack_state(const std::vector<HandedFd>& descriptors) {
 }
 
 SupervisorState unpack_state(int parcel) { return Unpacker().unpack(parcel); }
+
+std::vector<NamedFd> take_inherited() {
+  std::vector<NamedFd> inherited = receive_descriptors();
+  for (NamedFd& item : inherited)
+    item.fd = UniqueFd::adopt(
+        check_call(::fcntl(item.fd.get(), F_DUPFD_CLOEXEC, 3 + kMaxHandedDescriptors),
+                   "dup of inherited socket " + item.name));
+  reserve_handoff_numbers();
+  return inherited;
+}
 
 SupervisorState take_state(std::vector<NamedFd> inherited) {
   for (const NamedFd& item : inherited)

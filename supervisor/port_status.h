@@ -1,0 +1,12 @@
+#pragma once
+
+#include "supervisor/control_protocol.h"
+#include "supervisor/port.h"
+
+namespace serverd {
+
+/// What there is to say about a port. Figures come from its ledger, as its worker has left them;
+/// without a readable ledger they are 0.
+PortStatus status_of(const Port& port);
+
+}  // namespace serverd
