@@ -2,9 +2,12 @@
 
 namespace serverd {
 
-/// Exit codes of every program here, after sysexits.h(3head).
+/// Exit codes of every program here, after sysexits.h(3head) and, for the state of a daemon, the
+/// Linux Standard Base's `status` action.
 enum ExitCode : int {
   kExitOk = 0,
+  kExitPortDown = 1,       ///< `status`: some port is not served; a port is not up again
+  kExitNotRunning = 3,     ///< an admin command: there is no such daemon, see LSB
   kExitUsage = 64,         ///< wrong arguments
   kExitBind = 69,          ///< a port could not be bound, or the instance is already running
   kExitBug = 70,           ///< a bug of ours

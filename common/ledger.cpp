@@ -122,18 +122,15 @@ UniqueFd resized_copy(int fd, std::uint32_t slot_count) {
 
 std::optional<std::size_t> request_reset(int fd, std::uint64_t connection_id) {
   const Ledger ledger(fd, Mapping::Access::kReadWrite);
-  // Most of a large table is usually unused memory, which looking at it would make used.
-  std::uint64_t left = ledger.counters().open;
-  const std::span<Slot> slots = ledger.slots();
-  for (std::size_t i = 0; i < slots.size() && left > 0; ++i) {
-    if (slots[i].state.load(std::memory_order_acquire) != SlotState::kOpen) continue;
-    --left;
-    if (slots[i].id != connection_id) continue;
+  std::optional<std::size_t> found;
+  ledger.for_each_open([&](std::size_t index, Slot& slot) {
+    if (slot.id != connection_id) return true;
     // The id and not a flag: if the slot gets another connection just now, that one is not meant.
-    slots[i].request = connection_id;
-    return i;
-  }
-  return std::nullopt;
+    slot.request = connection_id;
+    found = index;
+    return false;
+  });
+  return found;
 }
 
 Ledger::Ledger(int fd, Mapping::Access access) : mapping_(fd, access) {

@@ -190,6 +190,19 @@ class Ledger final {
   std::span<Word> protocol_words() const noexcept { return layout().protocol; }
   std::span<Slot> slots() const noexcept;
 
+  /// Calls `visit(index, slot)` for open connections until it gives false. Looks no further than
+  /// to the last one: most of a large table is memory that was never used, and a look uses it.
+  template <typename Visit>
+  void for_each_open(Visit visit) const {
+    std::uint64_t left = counters().open;
+    const std::span<Slot> all = slots();
+    for (std::size_t i = 0; i < all.size() && left > 0; ++i) {
+      if (all[i].state.load(std::memory_order_acquire) != SlotState::kOpen) continue;
+      --left;
+      if (!visit(i, all[i])) return;
+    }
+  }
+
   void count_close(Cause cause) const noexcept {
     counters().closed[static_cast<std::size_t>(cause)].fetch_add(1, std::memory_order_relaxed);
   }

@@ -1,7 +1,11 @@
 #include "common/config.h"
 #include "common/exit_code.h"
 #include "common/log.h"
+#include "supervisor/admin/admin.h"
 #include "supervisor/admin/check.h"
+#include "supervisor/admin/connections.h"
+#include "supervisor/admin/status.h"
+#include "supervisor/admin/steering.h"
 #include "supervisor/instance.h"
 #include "supervisor/quick_form.h"
 #include "supervisor/start_failure.h"
@@ -26,6 +30,8 @@ constexpr const char* kUsage =
     "       stream-serverd stream <ip> <base_port> <num_ports> [--output DIR]\n"
     "       stream-serverd accio <port> <file-dir>\n"
     "       stream-serverd monitor [<host>] <port>\n"
+    "       stream-serverd status | connections [--name NAME] [--json] [--watch [SECONDS]]\n"
+    "       stream-serverd kill ID | reload | stop | drain | restart PORT | resume PORT\n"
     "       stream-serverd --help\n";
 
 struct Options {
@@ -40,6 +46,8 @@ struct Options {
   std::vector<std::string> monitored;      ///< [host,] port
   const char* complaint_prefix = nullptr;  ///< what messages about a failed start begin with
   bool adopt_check = false;
+  AdminOptions admin;
+  AdminCommand admin_command = nullptr;
   ProgramStart start;
 };
 
@@ -131,6 +139,44 @@ int run_monitor(const Options& options) {
   });
 }
 
+void add_watch(CLI::App& command, AdminOptions& options) {
+  command.add_flag("--json", options.json, "One JSON document instead of a table");
+  command.add_option("--watch", options.watch_s, "Show it again every so many seconds (2)")
+      ->expected(0, 1)
+      ->check(CLI::Range(0.0, 86400.0));
+}
+
+/// The commands that speak to a running daemon.
+void add_admin_commands(CLI::App& app, Options& options) {
+  AdminOptions& admin = options.admin;
+  const auto add = [&](const char* name, const char* text, AdminCommand run) {
+    CLI::App* command = app.add_subcommand(name, text);
+    command->add_option("--name", admin.name, "Instance; not needed if only one runs");
+    command->callback([&options, run] { options.admin_command = run; });
+    return command;
+  };
+  add_watch(*add("status", "Say how instance and ports are", show_status), admin);
+  CLI::App* connections = add("connections", "List the connections of all ports", show_connections);
+  add_watch(*connections, admin);
+  connections->add_option("--port", admin.port, "Only of this port")->check(CLI::Range(1, 65535));
+  connections->add_option("--service", admin.service, "Only of this service");
+  connections->add_option("--peer", admin.peer, "Only from this ADDRESS or ADDRESS:PORT");
+  add("kill", "Reset one connection", kill_connection)
+      ->add_option("ID", admin.connection, "As `connections` shows it: 5000-17")
+      ->required();
+  add("reload", "Read the configuration file anew, as SIGHUP does", reload_config);
+  add("stop", "Stop the instance, as SIGTERM does, and wait for its end", stop_instance);
+  add("drain", "Drain the instance, as SIGQUIT does, and wait for its end", drain_instance);
+  add("restart", "Replace a port's worker; its connections go on", restart_port)
+      ->add_option("PORT", admin.port, "Port")
+      ->required()
+      ->check(CLI::Range(1, 65535));
+  add("resume", "Try a port at once that is held back or in quarantine", resume_port)
+      ->add_option("PORT", admin.port, "Port")
+      ->required()
+      ->check(CLI::Range(1, 65535));
+}
+
 int run(int argc, char** argv) {
   CLI::App app("TCP capture host: one supervised worker process per port.", "stream-serverd");
   Options options;
@@ -160,6 +206,7 @@ int run(int argc, char** argv) {
   monitor->add_option("[host] port", options.monitored, "Address (0.0.0.0) and port to listen on")
       ->required()
       ->expected(1, 2);
+  add_admin_commands(app, options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
@@ -172,6 +219,8 @@ int run(int argc, char** argv) {
   if (*stream) return run_stream(options);
   if (*accio) return run_accio(options);
   if (*monitor) return run_monitor(options);
+  options.admin.runtime_dir = options.runtime_dir;
+  if (options.admin_command != nullptr) return run_admin(options.admin_command, options.admin);
   return run_from_file(options);
 }
 

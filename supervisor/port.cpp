@@ -66,6 +66,7 @@ Port::Port(const PortEnvironment& environment, PortSettings settings, PortListen
       listeners_(std::move(listeners)),
       config_(sealed_text("config", settings_.worker_config)),
       ledger_(ledger::create(listeners_.port, settings_.protocol, settings_.max_connections)),
+      figures_(std::in_place, ledger_.get(), Mapping::Access::kRead),
       keeper_deadline_(environment.loop, [this] { on_keeper_late(); }),
       random_(std::random_device{}()),
       timer_(environment.loop, [this] { pool_.timer(); }),
@@ -108,9 +109,9 @@ Port::~Port() = default;
 /// follows it refuses the ledger.
 void Port::read_settings_from_ledger() {
   try {
-    const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
-    settings_.protocol = ledger.header().protocol_name();
-    settings_.max_connections = static_cast<unsigned>(ledger.slots().size());
+    figures_.emplace(ledger_.get(), Mapping::Access::kRead);
+    settings_.protocol = figures_->header().protocol_name();
+    settings_.max_connections = static_cast<unsigned>(figures_->slots().size());
   } catch (const std::exception& error) {
     log::error("Port {}: {}", number(), error.what());
   }
@@ -192,6 +193,7 @@ bool Port::start_worker() {
 void Port::renew_ledger() {
   if (!std::exchange(ledger_outdated_, false)) return;
   ledger_ = ledger::resized_copy(ledger_.get(), settings_.max_connections);
+  figures_.emplace(ledger_.get(), Mapping::Access::kRead);
 }
 
 void Port::signal_worker(int signal) {
@@ -239,12 +241,7 @@ void Port::retire() {
 double Port::jitter() { return std::uniform_real_distribution<double>(-1, 1)(random_); }
 
 bool Port::is_writing() const {
-  try {
-    const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
-    return ledger.intent().state != ledger::IntentState::kNone;
-  } catch (const std::exception&) {
-    return false;
-  }
+  return figures_ && figures_->intent().state != ledger::IntentState::kNone;
 }
 
 void Port::on_message(std::string_view lines) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "common/config.h"
+#include "common/ledger.h"
 #include "common/loop/loop.h"
 #include "common/os/memfd.h"
 #include "supervisor/listeners.h"
@@ -72,8 +73,10 @@ class Port final : PoolActions {
   const std::string& protocol() const noexcept { return settings_.protocol; }
   const PortListeners& listeners() const noexcept { return listeners_; }
   const PortSettings& settings() const noexcept { return settings_; }
-  /// Borrowed; another one after the next start of a worker.
+  /// Both of the same ledger, which may be another one after the next start of a worker. Whatever
+  /// is in it was written by the worker. `figures` is null for one that cannot be read.
   int ledger() const noexcept { return ledger_.get(); }
+  const ledger::Ledger* figures() const noexcept { return figures_ ? &*figures_ : nullptr; }
   /// How the last worker that nobody had told to end has ended; empty if none has.
   const std::string& last_death() const noexcept { return last_death_; }
 
@@ -136,6 +139,7 @@ class Port final : PoolActions {
   PortListeners listeners_;
   UniqueFd config_;
   UniqueFd ledger_;
+  std::optional<ledger::Ledger> figures_;  ///< the same, mapped to be read
   std::unique_ptr<WorkerChannel> channel_;
   pid_t worker_ = 0;  ///< 0: none
   unsigned generation_ = 0;

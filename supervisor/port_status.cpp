@@ -1,25 +1,9 @@
 #include "supervisor/port_status.h"
 
 #include "common/ledger.h"
-#include "common/log.h"
 #include "common/printable.h"
 
-#include <exception>
-
 namespace serverd {
-namespace {
-
-void add_figures(PortStatus& status, const ledger::Ledger& ledger, const std::string& directory) {
-  const ledger::Counters& counters = ledger.counters();
-  status.restarts = counters.deaths;
-  status.connections = counters.open;
-  status.accepted = counters.accepted;
-  status.bytes = counters.bytes;
-  if (ledger.output().state != ledger::FileState::kOpen) return;
-  status.file = printable(directory + "/" + std::string(ledger.output().file_name()));
-}
-
-}  // namespace
 
 PortStatus status_of(const Port& port) {
   PortStatus status;
@@ -30,12 +14,17 @@ PortStatus status_of(const Port& port) {
   status.worker_pid = port.worker();
   status.generation = port.generation();
   status.last_death = port.last_death();
-  try {
-    add_figures(status, ledger::Ledger(port.ledger(), Mapping::Access::kRead),
-                port.settings().output);
-  } catch (const std::exception& error) {
-    log::warning("Port {}: {}", port.number(), error.what());
-  }
+
+  const ledger::Ledger* figures = port.figures();
+  if (figures == nullptr) return status;
+  const ledger::Counters& counters = figures->counters();
+  status.restarts = counters.deaths;
+  status.connections = counters.open;
+  status.accepted = counters.accepted;
+  status.bytes = counters.bytes;
+  const ledger::FileRecord& output = figures->output();
+  if (output.state == ledger::FileState::kOpen)
+    status.file = printable(port.settings().output + "/" + std::string(output.file_name()));
   return status;
 }
 

@@ -5,8 +5,7 @@
 
 namespace serverd {
 
-/// What there is to say about a port. Figures come from its ledger, as its worker has left them;
-/// without a readable ledger they are 0.
+/// What there is to say about a port. Figures come from its ledger, as its worker has left them.
 PortStatus status_of(const Port& port);
 
 }  // namespace serverd
