@@ -5,6 +5,7 @@ import os
 import shutil
 import statistics
 from pathlib import Path
+from subprocess import PIPE
 from typing import Sequence
 
 from processes import BenchError
@@ -18,14 +19,13 @@ def _probe(setting: Setting, connections: int, kills: int) -> dict[str, list[flo
         [setting.program("bench_recovery_probe"), "--supervisor", str(server.process.pid),
          "--port", str(server.ports[0]), "--connections", str(connections), "--kills", str(kills),
          "--worker-binary", setting.program("stream-worker"), "--lifetime", str(LIFETIME)],
-        stdout=-1, text=True)
-    out = probe.popen.stdout.read()
+        stdout=PIPE, text=True)
     try:
-        probe.require_success(LIFETIME)
+        figures = json.loads(probe.output(LIFETIME + 10))
     except BenchError as error:
         raise BenchError(f"{error}; the server's log:\n{server.log.read_text()[-4000:]}")
     server.stop()
-    return json.loads(out)
+    return figures
 
 
 def _probe_rounds(setting: Setting, connections: int, kills: int) -> tuple[list, list]:
@@ -62,7 +62,9 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(values)
     margin = int(0.98 * len(ordered) ** 0.5 + 0.5)
     middle = len(ordered) / 2
-    return ordered[max(0, int(middle - margin))], ordered[min(len(ordered) - 1, int(middle + margin))]
+    first = max(0, int(middle - margin))
+    last = min(len(ordered) - 1, int(middle + margin))
+    return ordered[first], ordered[last]
 
 
 def keeper_cpu(setting: Setting) -> list[Line]:
@@ -105,7 +107,7 @@ def _deaths_at_start(server: Server) -> int:
 
 def crash_loop(setting: Setting) -> list[Line]:
     program = _with_starved_worker(setting)
-    size = setting.amount(96, 24, 4) * MIB
+    size = setting.amount(64, 24, 4) * MIB
     deaths: list[float] = []
 
     def run(starved: bool) -> Sample:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Callable, Sequence
 
 from processes import BenchError, Process, is_listening, wait_until
@@ -42,7 +43,7 @@ def _start(setting: Setting, command: Command, port: int, directory: Path) -> Pr
     """What a program writes to standard output goes to the file too: ncat has no other."""
     file = directory / f"stored_{port}"
     with open(file, "wb") as out:
-        process = setting.processes.start(command(setting, port, file), stdin=-3, stdout=out)
+        process = setting.processes.start(command(setting, port, file), stdin=DEVNULL, stdout=out)
     wait_until(lambda: is_listening(port) or process.ended_within(0), f"{process.name} listens")
     return process
 

@@ -60,6 +60,13 @@ class Process:
         if self.code != 0:
             raise BenchError(f"{self.name} ended with {self.code}")
 
+    def output(self, patience: float) -> str:
+        """All of its standard output, when it has ended well."""
+        with self.popen.stdout as out:
+            text = out.read()
+        self.require_success(patience)
+        return text
+
     def send(self, number: int) -> None:
         if self.code is None:
             os.kill(self.pid, number)

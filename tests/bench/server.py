@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Callable, Optional, Sequence
 
 from processes import (BenchError, Process, children_of, cpu_seconds_of, descendants_of,
@@ -78,7 +79,7 @@ class Ours:
         environment = {**os.environ, **(variables or {}), "NOTIFY_SOCKET": str(readiness.path)}
         begin = time.monotonic()
         with open(self.log, "ab") as log:
-            self.process = setting.processes.start(arguments, cwd=self.directory, stdin=-3,
+            self.process = setting.processes.start(arguments, cwd=self.directory, stdin=DEVNULL,
                                                    stdout=log, stderr=log, env=environment,
                                                    **options)
         readiness.wait(self.process, self.log)

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Callable, Optional, Sequence, TypeVar
 
 from processes import BenchError, Process, ProcessGroup
@@ -94,22 +95,18 @@ class Setting:
 
     def load(self, command: str, ports: Sequence[int], **options: int) -> dict:
         """Runs the load generator to its end."""
-        process = self._start_load(command, ports, options)
-        out, _ = process.popen.communicate(timeout=LIFETIME + 10)
-        process.code = process.popen.returncode
-        if process.code != 0:
-            raise BenchError(f"the load generator ({command}) ended with {process.code}")
-        return json.loads(out)
+        return json.loads(self._start_load(command, ports, options).output(LIFETIME + 10))
 
     def hold(self, port: int, count: int) -> "Held":
-        return Held(self._start_load("hold", [port], {"clients": count}))
+        return Held(self._start_load("hold", [port], {"clients": count}, stdin=PIPE))
 
-    def _start_load(self, command: str, ports: Sequence[int], options: dict) -> Process:
+    def _start_load(self, command: str, ports: Sequence[int], options: dict,
+                    stdin: int = DEVNULL) -> Process:
         arguments = [self.program("bench_load"), command, "--ports", ",".join(map(str, ports))]
         arguments += ["--lifetime", str(LIFETIME)]
         for name, value in options.items():
             arguments += [f"--{name}", str(value)]
-        return self.processes.start(arguments, stdin=-1, stdout=-1, text=True)
+        return self.processes.start(arguments, stdin=stdin, stdout=PIPE, text=True)
 
     def alternate(self, contenders: dict[str, Callable[[], T]],
                   rounds: Optional[int] = None) -> dict[str, list[T]]:
@@ -137,7 +134,6 @@ class Held:
 
 def _can_bind(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             attempt.bind(("127.0.0.1", port))
         except OSError:

@@ -30,13 +30,14 @@ def _cpu_each(row: str, samples: dict[str, list[Sample]], peer: str) -> Line:
     def microseconds(sample: Sample) -> float:
         return sample.cpu * 1e6 / sample.amount
 
-    return Line(row, "CPU of the server for each", f"{median_of(samples['ours'], microseconds):.2f} us",
+    return Line(row, "CPU of the server for each",
+                f"{median_of(samples['ours'], microseconds):.2f} us",
                 f"{median_of(samples[peer], microseconds):.2f} us {peer}",
                 paired_ratio(samples["ours"], samples[peer], microseconds))
 
 
 def short(setting: Setting) -> list[Line]:
-    count = setting.amount(40_000, 16_000, 800)
+    count = setting.amount(20_000, 8_000, 800)
     shared = Server(setting)
     quiet = Server(setting, log_level="warning")
     apart = Server(setting, files="per-connection")
@@ -71,7 +72,7 @@ def short(setting: Setting) -> list[Line]:
 
 
 def messages(setting: Setting) -> list[Line]:
-    count = setting.amount(2_000_000, 400_000, 20_000)
+    count = setting.amount(1_000_000, 400_000, 20_000)
     server = Server(setting)
 
     def load(ports) -> dict:

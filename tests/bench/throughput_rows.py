@@ -41,8 +41,9 @@ def _cheaper(row: str, what: str, samples: dict[str, list[Sample]], peer: str,
 
 
 def _bulk_on(setting: Setting, on_disk: bool) -> list[Line]:
-    size = setting.amount(4096, 512 if on_disk else 1024, 64) * MIB
-    slow_size = size // 4  # rates are compared, and the slow ones take several times as long
+    full, quick = (2048, 512) if on_disk else (4096, 1024)
+    size = setting.amount(full, quick, 64) * MIB
+    slow_size = size // 8  # rates are compared, and the slow ones take several times as long
     server = Server(setting, on_disk=on_disk)
 
     def ours() -> Sample:
@@ -75,7 +76,7 @@ def bulk(setting: Setting) -> list[Line]:
 
 
 def ports16(setting: Setting) -> list[Line]:
-    size = setting.amount(256, 64, 4) * MIB
+    size = setting.amount(256, 48, 4) * MIB
     server = Server(setting, 16)
 
     def ours() -> Sample:
@@ -95,7 +96,7 @@ def ports16(setting: Setting) -> list[Line]:
 
 
 def fan(setting: Setting) -> list[Line]:
-    size = setting.amount(32, 16, 1) * MIB
+    size = setting.amount(32, 8, 1) * MIB
     one, many = Server(setting, 1), Server(setting, 64)
 
     def on_one() -> Sample:
