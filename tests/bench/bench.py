@@ -79,7 +79,6 @@ def main() -> int:
     about = {"machine": report.machine(), "rounds": arguments.rounds, "quick": arguments.quick}
     setting = Setting(arguments.bin.resolve(), arguments.rounds, arguments.quick, arguments.smoke)
     try:
-        setting.touch_memory()
         lines = run_rows(setting, arguments.only)
         about["load_average_after"] = os.getloadavg()[0]
         show(setting, lines, about)

@@ -68,7 +68,7 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
 
 
 def keeper_cpu(setting: Setting) -> list[Line]:
-    size = setting.amount(1024, 256, 64) * MIB
+    size = setting.amount(1024, 128, 64) * MIB
     pairs = setting.amount(max(31, setting.rounds), max(15, setting.rounds), 3)
     servers = {"with": Server(setting), "without": LoneWorker(setting)}
 
@@ -107,7 +107,7 @@ def _deaths_at_start(server: Server) -> int:
 
 def crash_loop(setting: Setting) -> list[Line]:
     program = _with_starved_worker(setting)
-    size = setting.amount(64, 24, 4) * MIB
+    size = setting.amount(64, 16, 4) * MIB
     deaths: list[float] = []
 
     def run(starved: bool) -> Sample:
@@ -116,6 +116,7 @@ def crash_loop(setting: Setting) -> list[Line]:
                             "BENCH_WORKER": setting.program("stream-worker"),
                             "BENCH_STARVED_PORT": str(ports[-1]) if starved else "none"})
         others = server.ports[:-1]
+        setting.warm(server.output, size * len(others))
         before = _deaths_at_start(server)
         result = setting.load("bulk", others, bytes=size)
         after = _deaths_at_start(server)

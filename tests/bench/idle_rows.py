@@ -28,7 +28,7 @@ def _release(held: Held, server: Server) -> None:
 
 def idle(setting: Setting) -> list[Line]:
     numbers = setting.amount([0, 1000, 5000, 9000], [0, 1000, 5000, 9000], [0, 100])
-    size = setting.amount(1024, 384, 64) * MIB
+    size = setting.amount(1024, 256, 64) * MIB
     server = Server(setting, max_connections=ROOM)
 
     def beside(count: int) -> Sample:

@@ -63,6 +63,7 @@ def measure(setting: Setting, command: Command, load: Callable[[Sequence[int]], 
             ends_by_itself: bool = True) -> Sample:
     """One process for each port, `load` on all of them, and what they used."""
     directory = setting.new_directory(on_disk)
+    setting.warm(directory, stored)
     numbers = free_ports(ports)
     processes = [_start(setting, command, port, directory) for port in numbers]
     result = load(numbers)

@@ -65,6 +65,7 @@ class Ours:
     """What supervised and lone servers have in common."""
 
     def __init__(self, setting: Setting, ports: Sequence[int], on_disk: bool) -> None:
+        self._setting = setting
         self.ports = list(ports)
         self.directory = setting.new_directory(on_disk)
         self.output = self.directory / "output"
@@ -73,15 +74,15 @@ class Ours:
         self.log = self.directory / "log"
         self.process: Process
 
-    def _start(self, setting: Setting, arguments: Sequence[str],
+    def _start(self, arguments: Sequence[str],
                variables: Optional[dict[str, str]] = None, **options) -> None:
         readiness = Readiness(self.directory / "notify")
         environment = {**os.environ, **(variables or {}), "NOTIFY_SOCKET": str(readiness.path)}
         begin = time.monotonic()
         with open(self.log, "ab") as log:
-            self.process = setting.processes.start(arguments, cwd=self.directory, stdin=DEVNULL,
-                                                   stdout=log, stderr=log, env=environment,
-                                                   **options)
+            self.process = self._setting.processes.start(
+                arguments, cwd=self.directory, stdin=DEVNULL, stdout=log, stderr=log,
+                env=environment, **options)
         readiness.wait(self.process, self.log)
         self.started_in = time.monotonic() - begin
         readiness.close()
@@ -110,6 +111,7 @@ class Ours:
 
     def measure(self, load: Callable[[], dict], amount: float, stored: int) -> Sample:
         """Runs `load`; what it sends must be in the output afterwards, all of it."""
+        self._setting.warm(self.output, stored)
         before = self.cpu_seconds()
         result = load()
         cpu = self.cpu_seconds() - before
@@ -135,7 +137,7 @@ class Server(Ours):
                  **config) -> None:
         super().__init__(setting, free_ports(ports), on_disk)
         self.config.write_text(config_text(self.ports, self.output, **config))
-        self._start(setting, [program or setting.program("stream-serverd"), "--runtime-dir",
+        self._start([program or setting.program("stream-serverd"), "--runtime-dir",
                               str(self.directory / "run"), "-c", str(self.config)],
                     variables(self.ports) if variables else None)
 
@@ -162,7 +164,7 @@ class LoneWorker(Ours):
             listener.setblocking(False)
             handed = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 10)
         try:
-            self._start(setting, ["bash", "-c", self._HAND_OVER, str(handed),
+            self._start(["bash", "-c", self._HAND_OVER, str(handed),
                                   setting.program("stream-worker"), "--config", str(self.config),
                                   "--service", "capture"], pass_fds=[handed])
         finally:

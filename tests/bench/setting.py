@@ -72,14 +72,18 @@ class Setting:
         shutil.rmtree(self.memory, ignore_errors=True)
         shutil.rmtree(self.disk, ignore_errors=True)
 
-    def touch_memory(self) -> None:
-        """A virtual machine may be slow to get memory that it uses for the first time; not at the
-        cost of whoever comes first."""
-        for path in (self.memory / "touched", self.disk / "touched"):
-            with open(path, "wb", buffering=0) as file:
-                for _ in range(self.amount(5120, 2560, 64)):
-                    file.write(bytes(MIB))
-            path.unlink()
+    @staticmethod
+    def warm(directory: Path, size: int) -> None:
+        """Lets the kernel have `size` bytes of pages and blocks ready for the files of the next run
+        in `directory`. A virtual machine gives free memory back to its host, and getting a page
+        again costs several times what it costs to fill it; who pays for that would be chance.
+        It helps less on disk, where the page cache takes memory in large pieces."""
+        path = directory / "warm"
+        block = bytes(MIB)
+        with open(path, "wb", buffering=0) as file:
+            for _ in range(size // MIB):
+                file.write(block)
+        path.unlink()
 
     def program(self, name: str) -> str:
         path = self.bin / name

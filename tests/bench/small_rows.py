@@ -37,7 +37,7 @@ def _cpu_each(row: str, samples: dict[str, list[Sample]], peer: str) -> Line:
 
 
 def short(setting: Setting) -> list[Line]:
-    count = setting.amount(20_000, 8_000, 800)
+    count = setting.amount(20_000, 6_000, 800)
     shared = Server(setting)
     quiet = Server(setting, log_level="warning")
     apart = Server(setting, files="per-connection")
