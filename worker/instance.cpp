@@ -206,6 +206,7 @@ void WorkerInstance::fill_slot(Slot& slot, int fd, const SocketAddress& peer) {
   slot.request = 0;
   for (ledger::Word& word : slot.protocol) word = 0;
   slot.file.state = ledger::FileState::kNone;
+  slot.file.name.fill('\0');
   ++ledger_.counters().accepted;
   slot.state.store(SlotState::kOpen, std::memory_order_release);
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <limits>
 #include <string_view>
 
 namespace serverd {
@@ -26,11 +27,14 @@ constexpr std::uint64_t kFailed = 2;        ///< the file is to hold "ERROR"
 // Words of the port.
 constexpr std::size_t kNextNumber = 0;  ///< 0: not found out yet
 
-/// N of "N.file"; 0 for any other name.
+std::string file_name(std::uint64_t number) { return fmt::format("{}{}", number, kFileSuffix); }
+
+/// N of "N.file"; 0 for any other name, and for one that no number follows.
 std::uint64_t number_in(const std::string& name) noexcept {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-  return error == std::errc() && std::string_view(end) == kFileSuffix ? number : 0;
+  const bool ours = error == std::errc() && std::string_view(end) == kFileSuffix;
+  return ours && number < std::numeric_limits<std::uint64_t>::max() ? number : 0;
 }
 
 std::uint64_t highest_number_in(const std::string& directory) {
@@ -71,6 +75,13 @@ class AccioSession final : public Session {
   }
 
   void on_idle() noexcept override { fail("the client was silent"); }
+
+  /// A file is due even to a connection that never sent a byte.
+  void on_end(ledger::Cause, std::error_code) noexcept override {
+    if (sink_.recorded() || has(kFailed)) return;
+    if (const std::error_code error = sink_.open())
+      log::error("{} cannot be created: {}", file_name(slot_.protocol[kNumber]), error.message());
+  }
 
  private:
   bool has(std::uint64_t flag) const noexcept { return (slot_.protocol[kFlags] & flag) != 0; }
@@ -140,8 +151,7 @@ std::unique_ptr<Session> AccioService::resume(ledger::Slot& slot) {
   if (slot.protocol[kNumber] == 0) take_number(slot);
   return std::make_unique<AccioSession>(config_, directory_, slot, [this, &slot](unsigned attempt) {
     // A file of that name that came from elsewhere: its number is used up.
-    const std::uint64_t number = attempt == 0 ? slot.protocol[kNumber].load() : take_number(slot);
-    return fmt::format("{}{}", number, kFileSuffix);
+    return file_name(attempt == 0 ? slot.protocol[kNumber].load() : take_number(slot));
   });
 }
 
