@@ -57,7 +57,8 @@ class AccioClient {
   /// Moves what has arrived, as a connection does; gives what stopped it.
   Outcome move_everything() {
     for (;;) {
-      const auto result = rig_.intake->move_chunk(fd(), 0, *session_, ended_);
+      const auto result = rig_.intake->move_chunk(
+          fd(), 0, *session_, ended_ ? Intake::More::kNever : Intake::More::kMayCome);
       if (result.outcome != Outcome::kMoved) return result.outcome;
     }
   }
