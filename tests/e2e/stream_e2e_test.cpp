@@ -7,7 +7,9 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
+#include <sstream>
 
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -406,6 +408,41 @@ TEST(Stream, WorksWithNetcatAndSocat) {
       run_program({"socat", "-u", "-", "TCP:127.0.0.1:" + std::to_string(port)}, from_file).code,
       0);
   EXPECT_TRUE(saved(workspace, port, 2 * bytes.size()) == bytes + bytes);
+}
+
+/// How often each system call stands in what strace(1) wrote.
+std::map<std::string, unsigned> count_calls(const std::string& trace) {
+  std::map<std::string, unsigned> calls;
+  std::istringstream lines(trace);
+  for (std::string line; std::getline(lines, line);) ++calls[line.substr(0, line.find('('))];
+  return calls;
+}
+
+TEST(Stream, SpendsFourSystemCallsOnAChunk) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  Server server(workspace, quick("127.0.0.1", port, 1));
+  const Client client("127.0.0.1", port);
+  ASSERT_TRUE(client.send("x"));
+  ASSERT_EQ(saved(workspace, port, 1), "x");
+  Program tracer({"strace", "-o", workspace / "trace", "-p", std::to_string(server.worker(port))});
+  ASSERT_TRUE(tracer.wait_for_err("attached")) << tracer.err();
+  const std::string bytes = pattern(1 << 20, 1);
+  for (int i = 0; i < 64; ++i) ASSERT_TRUE(client.send(bytes));
+  ASSERT_TRUE(client.wait_until_acknowledged());
+  ASSERT_EQ(saved(workspace, port, 1 + 64 * bytes.size()).size(), 1 + 64 * bytes.size());
+  tracer.signal(SIGINT);
+  tracer.wait();
+
+  auto calls = count_calls(file_content(workspace / "trace"));
+  const unsigned chunks = calls["pwrite64"];
+  ASSERT_GE(chunks, 64U);
+  // poll, peek, store, discard; a worker's heartbeat is all there may be besides.
+  unsigned total = 0;
+  for (const auto& [name, count] : calls) total += count;
+  EXPECT_LE(calls["poll"], chunks + 5);
+  EXPECT_LE(calls["recvfrom"], 2 * chunks + 5);
+  EXPECT_LE(total, 4 * chunks + 20) << file_content(workspace / "trace").substr(0, 2000);
 }
 
 }  // namespace
