@@ -95,10 +95,11 @@ class Control::Client final {
     char bytes[4096];
     const ssize_t n = ::recv(fd_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
     if (n < 0) return errno == EAGAIN || errno == EINTR ? void() : finish();
-    lines_.append({bytes, static_cast<std::size_t>(n)});
     if (n == 0) {
       ended_ = true;
       lines_.end();
+    } else if (!discarding_) {
+      lines_.append({bytes, static_cast<std::size_t>(n)});
     }
     next_step();
   }
@@ -108,11 +109,12 @@ class Control::Client final {
       watch_.want(0);
       return control_.wake();
     }
-    if (lines_.overflown() && !std::exchange(ended_, true))
+    if (lines_.overflown() && !std::exchange(discarding_, true))
       return send(
           error_line(fmt::format("a request has at most {} bytes", control_.limits_.request)));
     if (ended_) return finish();
-    deadline_.arm_in(control_.limits_.idle);
+    // Whoever is still sending would not read why, if we closed now.
+    if (!discarding_) deadline_.arm_in(control_.limits_.idle);
     watch_.want(POLLIN);
   }
 
@@ -155,7 +157,8 @@ class Control::Client final {
   std::string output_;  ///< one reply
   std::size_t sent_ = 0;
   std::vector<UniqueFd> descriptors_;
-  bool ended_ = false;  ///< nothing more is read
+  bool discarding_ = false;  ///< behind a request that was too long
+  bool ended_ = false;       ///< the peer sends nothing more
   bool finished_ = false;
   Timer deadline_;
   Watch watch_;

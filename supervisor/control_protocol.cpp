@@ -256,10 +256,11 @@ std::string ledgers_text(const std::vector<LedgerOwner>& owners) {
 
 std::string outcome_text(const ControlOutcome& outcome) {
   if (outcome.error.empty())
-    return json::serialize(json::object{{"ok", true}, {"message", outcome.message}});
-  json::object object = {{"error", outcome.error}};
-  if (!outcome.reasons.empty())
-    object["reasons"] = json::array(outcome.reasons.begin(), outcome.reasons.end());
+    return json::serialize(json::object{{"ok", true}, {"message", printable(outcome.message)}});
+  json::object object = {{"error", printable(outcome.error)}};
+  json::array reasons;
+  for (const std::string& reason : outcome.reasons) reasons.emplace_back(printable(reason));
+  if (!reasons.empty()) object["reasons"] = std::move(reasons);
   if (outcome.code != 0) object["code"] = outcome.code;
   return json::serialize(object);
 }

@@ -99,7 +99,7 @@ struct ControlOutcome {
 std::string status_text(const InstanceStatus& status);
 /// `{"ledgers":[…]}`; the descriptors come with it in the same order.
 std::string ledgers_text(const std::vector<LedgerOwner>& owners);
-/// `{"ok":true,"message":…}` or `{"error":…,"reasons":[…],"code":…}`.
+/// `{"ok":true,"message":…}` or `{"error":…,"reasons":[…],"code":…}`; texts are made printable.
 std::string outcome_text(const ControlOutcome& outcome);
 
 /// The other way round. A reply that is not of the kind asked for is an outcome; one that is not

@@ -13,7 +13,7 @@ PortStatus status_of(const Port& port) {
   status.state = pool_state_name(port.state());
   status.worker_pid = port.worker();
   status.generation = port.generation();
-  status.last_death = port.last_death();
+  status.last_death = printable(port.last_death());
 
   const ledger::Ledger* figures = port.figures();
   if (figures == nullptr) return status;

@@ -28,6 +28,7 @@ int run_once(AdminCommand command, const AdminOptions& options) try {
   ControlClient client(options);
   return command(client, options);
 } catch (const AdminError& error) {
+  for (const std::string& reason : error.reasons()) fmt::print(stderr, "{}\n", reason);
   return fail(error.code(), error.what());
 } catch (const ledger::LedgerError& error) {
   return fail(kExitConfig, error.what());

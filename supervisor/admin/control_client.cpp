@@ -23,9 +23,7 @@ constexpr std::size_t kMaxDescriptors = 253;
 class NoAnswer final : public std::exception {};
 
 [[noreturn]] void refused(const ControlOutcome& outcome) {
-  std::string lines;
-  for (const std::string& reason : outcome.reasons) lines += reason + "\n";
-  throw AdminError(outcome.code == 0 ? kExitSystem : outcome.code, lines + outcome.error);
+  throw AdminError(outcome.code == 0 ? kExitSystem : outcome.code, outcome.error, outcome.reasons);
 }
 
 void take_descriptors(msghdr& header, std::vector<UniqueFd>& descriptors) {

@@ -28,7 +28,7 @@ class ControlClient final {
     std::vector<UniqueFd> descriptors;  ///< in the same order
   };
   Ledgers ledgers(std::uint16_t port);
-  /// What was done; what was not is thrown, with the reasons as lines before it.
+  /// What was done; what was not is thrown, with the reasons.
   std::string carry_out(const ControlRequest& request);
 
  private:

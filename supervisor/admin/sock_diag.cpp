@@ -3,11 +3,11 @@
 #include "common/os/error.h"
 #include "common/os/unique_fd.h"
 
+#include <algorithm>
 #include <array>
 #include <bitset>
 #include <cerrno>
 #include <cstring>
-#include <functional>
 #include <memory>
 
 #include <linux/inet_diag.h>
@@ -68,20 +68,24 @@ void ask_for_dump(int netlink, std::uint8_t family) {
   check_call(static_cast<int>(::send(netlink, &message, sizeof message, 0)), "sock_diag request");
 }
 
+[[noreturn]] void throw_error_in(const nlmsghdr* header) {
+  const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(header));
+  throw_system_error(-error->error, "sock_diag");
+}
+
 /// False at the end of the dump.
 bool take_messages(const char* bytes, std::size_t size, const PortSet& ports,
                    std::vector<TcpSocket>& sockets) {
-  auto left = static_cast<int>(size);
-  for (const auto* header = reinterpret_cast<const nlmsghdr*>(bytes); NLMSG_OK(header, left);
-       header = NLMSG_NEXT(header, left)) {
+  while (size >= sizeof(nlmsghdr)) {
+    const auto* header = reinterpret_cast<const nlmsghdr*>(bytes);
     if (header->nlmsg_type == NLMSG_DONE) return false;
-    if (header->nlmsg_type == NLMSG_ERROR) {
-      const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(header));
-      throw_system_error(-error->error, "sock_diag");
-    }
-    if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) continue;
+    if (header->nlmsg_type == NLMSG_ERROR) throw_error_in(header);
+    if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg)) || header->nlmsg_len > size) break;
     const auto* message = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
     if (ports[ntohs(message->id.idiag_sport)]) sockets.push_back(socket_from(*message));
+    const std::size_t taken = std::min<std::size_t>(NLMSG_ALIGN(header->nlmsg_len), size);
+    bytes += taken;
+    size -= taken;
   }
   return true;
 }

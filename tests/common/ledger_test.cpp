@@ -1,5 +1,7 @@
 #include "common/ledger.h"
 
+#include "tests/support/in_child.h"
+
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -7,6 +9,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace serverd::ledger {
@@ -43,6 +46,55 @@ TEST(Ledger, IsNewAndEmpty) {
   EXPECT_EQ(ledger.output().state, FileState::kNone);
   ASSERT_EQ(ledger.slots().size(), 3U);
   for (const Slot& slot : ledger.slots()) EXPECT_EQ(slot.state, SlotState::kFree);
+}
+
+TEST(Ledger, FindsTheConnectionThatIsToBeReset) {
+  const UniqueFd fd = create(5000, "stream", 10);
+  const Ledger ledger(fd.get(), kReadWrite);
+  for (const std::size_t index : {2, 3, 7}) {
+    ledger.slots()[index].id = index * 100;
+    ledger.slots()[index].state = SlotState::kOpen;
+    ++ledger.counters().open;
+  }
+  ledger.slots()[3].state = SlotState::kClosing;
+  EXPECT_EQ(request_reset(fd.get(), 700), 7U);
+  EXPECT_EQ(ledger.slots()[7].request, 700U);
+  EXPECT_EQ(request_reset(fd.get(), 300), std::nullopt) << "it is ending already";
+  EXPECT_EQ(request_reset(fd.get(), 400), std::nullopt);
+  EXPECT_EQ(ledger.slots()[2].request, 0U);
+}
+
+TEST(Ledger, LooksNoFurtherThanToTheLastOpenConnection) {
+  constexpr std::uint32_t kSlots = 100'000;
+  const UniqueFd fd = create(5000, "stream", kSlots);
+  const Ledger ledger(fd.get(), kReadWrite);
+  ledger.slots()[1].state = SlotState::kOpen;
+  ledger.counters().open = 1;
+  int seen = 0;
+  Ledger(fd.get(), Mapping::Access::kRead).for_each_open([&](std::size_t index, const Slot&) {
+    EXPECT_EQ(index, 1U);
+    ++seen;
+    return true;
+  });
+  EXPECT_EQ(seen, 1);
+  struct stat status {};
+  ASSERT_EQ(::fstat(fd.get(), &status), 0);
+  EXPECT_LT(status.st_blocks * 512, 100'000) << "the rest is still memory that nobody has used";
+}
+
+TEST(Ledger, AReaderCannotOpenItAnewForWriting) {
+  if (::geteuid() != 0) FAIL() << "needs root";
+  const UniqueFd fd = create(5000, "stream", 1);
+  EXPECT_EQ(test::in_child([&]() -> std::string {
+              const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
+              const UniqueFd reader = UniqueFd::adopt(::open(path.c_str(), O_RDONLY));
+              const std::string again = "/proc/self/fd/" + std::to_string(reader.get());
+              if (!reader || ::setresuid(65534, 65534, 65534) != 0) return "no reader";
+              const Ledger readable(reader.get(), Mapping::Access::kRead);
+              const UniqueFd writer = UniqueFd::adopt(::open(again.c_str(), O_RDWR));
+              return writer ? "opened" : ::strerror(errno);
+            }),
+            "Permission denied");
 }
 
 TEST(Ledger, CannotBeResized) {

@@ -130,7 +130,10 @@ TEST_F(ControlTest, AnswersOneLineInATurnAndClientsTakeTurns) {
 TEST_F(ControlTest, ALongRequestIsRefusedAndTheClientClosed) {
   for (const char* end : {"", "\n"}) {
     const UniqueFd client = connect();
-    send(client, "good\n" + std::string(5000, 'x') + end);
+    send(client, "good\n" + std::string(50'000, 'x') + end);
+    turns(20);
+    send(client, "ignored\n");
+    ::shutdown(client.get(), SHUT_WR);
     turns();
     EXPECT_EQ(received(client),
               "<good>\n{\"error\":\"a request has at most 4096 bytes\"}\n(closed)");
