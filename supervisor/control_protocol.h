@@ -20,7 +20,10 @@ struct ConnectionId {
 
   static std::optional<ConnectionId> parse(std::string_view text);
   std::string to_string() const;
-  auto operator<=>(const ConnectionId&) const = default;
+  bool operator==(const ConnectionId&) const = default;
+  bool operator<(const ConnectionId& other) const noexcept {
+    return port != other.port ? port < other.port : number < other.number;
+  }
 };
 
 enum class ControlCommand {

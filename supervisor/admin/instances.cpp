@@ -93,6 +93,7 @@ RunningInstance find_instance(const std::vector<std::string>& roots, const std::
                      fmt::format("no instance is running ({})", joined(roots, ", ")));
   if (running.size() == 1) return std::move(running.front());
   std::vector<std::string> names;
+  names.reserve(running.size());
   for (const RunningInstance& instance : running) names.push_back(instance.name);
   throw AdminError(
       kExitUsage,
