@@ -68,7 +68,7 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
 
 
 def keeper_cpu(setting: Setting) -> list[Line]:
-    size = setting.amount(1024, 128, 64) * MIB
+    size = setting.amount(512, 128, 64) * MIB
     pairs = setting.amount(max(31, setting.rounds), max(15, setting.rounds), 3)
     servers = {"with": Server(setting), "without": LoneWorker(setting)}
 

@@ -85,7 +85,7 @@ def bulk(setting: Setting) -> list[Line]:
 
 
 def ports16(setting: Setting) -> list[Line]:
-    size = setting.amount(256, 32, 4) * MIB
+    size = setting.amount(128, 32, 4) * MIB
     server = Server(setting, 16)
 
     def ours() -> Sample:
