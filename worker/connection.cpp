@@ -47,6 +47,7 @@ void Connection::pause() noexcept {
 }
 
 void Connection::resume() noexcept {
+  if (!paused_) return;
   paused_ = false;
   if (finished_) return;
   last_heard_ = loop_.now();  // while we did not read, the peer could not be heard
@@ -61,8 +62,8 @@ void Connection::watch_what_is_due() noexcept {
 void Connection::stop_after_received() {
   if (finished_) return;
   stop_mark_ = slot_.bytes + bytes_waiting_in(fd_.get());
-  if (held_ > 0) return read_chunk(true);  // what the session waits for does not come any more
-  if (stop_mark_reached()) finish(Cause::kStopped);
+  if (stop_mark_reached()) return finish(Cause::kStopped);
+  if (held_ > 0) wait_for_more_than(0);  // what the session waits for does not come any more
 }
 
 void Connection::kill() {
@@ -82,24 +83,25 @@ void Connection::on_ready(short events) {
 }
 
 void Connection::read_chunk(bool ended) {
-  const Intake::Result result = intake_.move_chunk(
-      fd_.get(), slot_index_, *session_, ended ? Intake::More::kNever : Intake::More::kMayCome);
+  const auto more = ended || stop_mark_ ? Intake::More::kNever : Intake::More::kMayCome;
+  const Intake::Result result = intake_.move_chunk(fd_.get(), slot_index_, *session_, more);
   if (result.bytes > 0 || result.held > held_) {
     last_heard_ = loop_.now();
     slot_.last_byte_at.store(static_cast<std::uint64_t>(last_heard_.time_since_epoch().count()),
                              std::memory_order_relaxed);
   }
-  if (result.bytes > 0) host_.on_progress();
+  if (result.outcome == Intake::Outcome::kMoved) host_.on_progress(*this);
   if (sent_) write_output();
   switch (result.outcome) {
     case Intake::Outcome::kMoved:
     case Intake::Outcome::kDrained:
       if (stop_mark_reached()) return finish(Cause::kStopped);
-      if (ended && result.held > 0 && result.bytes == 0) return finish(Cause::kEof);
+      if (last && result.held > 0 && result.bytes == 0)
+        return ended ? finish_after_eof() : finish(Cause::kStopped);
       if (result.held != held_) wait_for_more_than(result.held);
       return;
     case Intake::Outcome::kEof:
-      return finish(Cause::kEof);
+      return finish_after_eof();
     case Intake::Outcome::kReset:
       return finish(Cause::kReset, result.error);
     case Intake::Outcome::kStalled:
@@ -128,9 +130,19 @@ void Connection::write_output() noexcept {
     else if (errno == EAGAIN)
       output_due_ = true;
     else if (errno != EINTR)
-      sent_.reset();  // the peer is gone; reading says how
+      give_up_output({errno, std::generic_category()});
   }
   watch_what_is_due();
+}
+
+/// The peer is gone. What it had sent is still read; that it was a reset is said only once, here.
+void Connection::give_up_output(std::error_code error) noexcept {
+  sent_.reset();
+  if (error != std::errc::broken_pipe) send_error_ = error;
+}
+
+void Connection::finish_after_eof() {
+  finish(send_error_ ? Cause::kReset : Cause::kEof, send_error_);
 }
 
 /// A deadline judges only what could have been heard: bytes that wait in the socket count, time in

@@ -20,11 +20,11 @@ class ConnectionHost {
  public:
   /// The connection is done; called once. The host lets go of it at the end of the turn.
   virtual void on_finished(Connection& connection, ledger::Cause cause, std::error_code error) = 0;
-  /// Output does not take bytes: no connection should read until it does. EAGAIN is no failure,
-  /// there is only no room just now.
+  /// Output does not take bytes: it should be paused, with all that share its output, until it
+  /// does. EAGAIN is no failure, there is only no room just now.
   virtual void on_stalled(Connection& connection, std::error_code error) = 0;
-  /// Bytes were stored.
-  virtual void on_progress() = 0;
+  /// Its bytes were stored.
+  virtual void on_progress(Connection& connection) = 0;
 
  protected:
   ~ConnectionHost() = default;
@@ -60,9 +60,11 @@ class Connection final {
   void read_chunk(bool ended);
   void wait_for_more_than(std::size_t held) noexcept;
   void write_output() noexcept;
+  void give_up_output(std::error_code error) noexcept;
   void watch_what_is_due() noexcept;
   void on_idle();
   void finish(ledger::Cause cause, std::error_code error = {});
+  void finish_after_eof();
   bool stop_mark_reached() const noexcept;
 
   Loop& loop_;
@@ -77,6 +79,7 @@ class Connection final {
   std::optional<std::uint64_t> stop_mark_;  ///< end when the slot's bytes get there
   std::size_t held_ = 0;                    ///< bytes that the session left in the socket
   std::optional<std::uint64_t> sent_;       ///< bytes; empty: nothing can or need be sent
+  std::error_code send_error_;              ///< the reset that sending met before reading did
   bool output_due_ = false;                 ///< the socket has no room for it now
   bool paused_ = false;
   bool finished_ = false;

@@ -193,6 +193,7 @@ void WorkerInstance::on_accepted(UniqueFd fd, const SocketAddress& peer) {
   log::info("New connection from {} on port {} (peer port {}, connection {})", peer.host(), port_,
             peer.port(), slot.id.load());
   add_connection(std::move(fd), index, service_->open(slot), Connection::Origin::kAccepted);
+  if (service_->waits()) pause_all();
 }
 
 void WorkerInstance::fill_slot(Slot& slot, int fd, const SocketAddress& peer) {
@@ -225,9 +226,11 @@ void WorkerInstance::add_connection(UniqueFd fd, std::uint32_t slot_index,
 void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error_code error) {
   const Slot& slot = connection.slot();
   ledger_.count_close(cause);
+  stalled_.erase(connection.slot_index());
   log::info("Client disconnected from port {} ({}, connection {}, {} bytes, {}{}{})", port_,
             slot.peer.to_address().to_string(), slot.id.load(), slot.bytes.load(),
             ledger::cause_name(cause), error ? ": " : "", error ? error.message() : "");
+  if (service_->waits()) pause_all();
   loop_.defer([this, index = connection.slot_index()] {
     connections_.erase(index);
     ledger_.counters().open = connections_.size();
@@ -242,27 +245,40 @@ void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error
 }
 
 void WorkerInstance::on_stalled(Connection& connection, std::error_code error) {
-  if (error != std::errc::resource_unavailable_try_again && !stall_logged_) {
-    ++ledger_.counters().write_errors;
-    const Sink* sink = connection.session().sink();
-    log::error("{}: {}; reading stops until it can be written again",
-               sink != nullptr ? sink->path() : fmt::format("Port {}", port_), error.message());
-    stall_logged_ = true;
+  if (error != std::errc::resource_unavailable_try_again) {
+    if (stalled_.empty()) say_stalled(connection, error);
+    stalled_.insert(connection.slot_index());
   }
+  if (service_->shares_output()) return pause_all();
+  connection.pause();
+  wait_for_room();
+}
+
+void WorkerInstance::say_stalled(const Connection& connection, std::error_code error) {
+  ++ledger_.counters().write_errors;
+  const Sink* sink = connection.session().sink();
+  log::error("{}: {}; reading stops until it can be written again",
+             sink != nullptr ? sink->path() : fmt::format("Port {}", port_), error.message());
+}
+
+void WorkerInstance::pause_all() {
   paused_ = true;
-  for (auto& [slot_index, other] : connections_) other->pause();
-  output_retry_.arm_in(service_->retry_interval());
+  for (auto& [slot_index, connection] : connections_) connection->pause();
+  wait_for_room();
+}
+
+void WorkerInstance::wait_for_room() {
+  if (!output_retry_.armed()) output_retry_.arm_in(service_->retry_interval());
 }
 
 void WorkerInstance::retry_output() {
-  if (service_->retry()) return output_retry_.arm_in(service_->retry_interval());
+  if (service_->retry()) return wait_for_room();
   paused_ = false;
   for (auto& [slot_index, connection] : connections_) connection->resume();
 }
 
-void WorkerInstance::on_progress() {
-  if (!stall_logged_ || paused_) return;
-  stall_logged_ = false;
+void WorkerInstance::on_progress(Connection& connection) {
+  if (stalled_.erase(connection.slot_index()) == 0 || !stalled_.empty()) return;
   log::info("Port {}: output can be written again, reading goes on", port_);
 }
 

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace serverd {
@@ -54,7 +55,10 @@ class WorkerInstance final : ConnectionHost {
 
   void on_finished(Connection& connection, ledger::Cause cause, std::error_code error) override;
   void on_stalled(Connection& connection, std::error_code error) override;
-  void on_progress() override;
+  void on_progress(Connection& connection) override;
+  void say_stalled(const Connection& connection, std::error_code error);
+  void pause_all();
+  void wait_for_room();
   void retry_output();
 
   void collect_free_slots();
@@ -74,8 +78,8 @@ class WorkerInstance final : ConnectionHost {
   std::unordered_map<std::uint32_t, std::unique_ptr<Connection>> connections_;  ///< by slot
   std::vector<std::unique_ptr<Listener>> listeners_;
   Phase phase_ = Phase::kServing;
-  bool paused_ = false;  ///< output is failing, nothing is read
-  bool stall_logged_ = false;
+  bool paused_ = false;  ///< output that all share is failing, nothing is read
+  std::unordered_set<std::uint32_t> stalled_;  ///< slots whose output has failed
   bool full_logged_ = false;
   int exit_code_ = 0;
   Timer output_retry_;

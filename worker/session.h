@@ -64,6 +64,10 @@ class Service {
   virtual std::unique_ptr<Session> resume(ledger::Slot& slot) = 0;
   /// USR1: output goes on in new files.
   virtual void rotate() noexcept = 0;
+  /// True if one connection's output that takes no bytes is every connection's.
+  virtual bool shares_output() const noexcept { return true; }
+  /// True while something of the service's own waits for `retry` to write it.
+  virtual bool waits() const noexcept { return false; }
   /// Called on a timer while output fails: opens what should be open.
   virtual std::error_code retry() noexcept = 0;
   /// That timer's interval.

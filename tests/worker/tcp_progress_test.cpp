@@ -171,11 +171,88 @@ TEST_F(TcpProgressTest, UrgentDataInlineIsCounted) {
   EXPECT_EQ(bytes_taken_from(fd()), Count(21));
 }
 
+// What we have written
+
+class TcpWrittenTest : public TcpProgressTest {
+ protected:
+  /// Writes what the socket takes of `count` bytes.
+  std::size_t write(std::size_t count) {
+    const std::string bytes(count, 'y');
+    std::size_t done = 0;
+    while (done < count) {
+      const ssize_t n = ::send(fd(), bytes.data(), count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (n <= 0) break;
+      done += static_cast<std::size_t>(n);
+    }
+    return done;
+  }
+  /// How many bytes the peer has got when it wanted `count`.
+  std::size_t read_by_peer(std::size_t count) {
+    std::string buffer(count, '\0');
+    std::size_t done = 0;
+    while (done < count && test::wait_for(pair_.client.get(), POLLIN, 5000)) {
+      const ssize_t n = ::recv(pair_.client.get(), buffer.data(), count - done, 0);
+      if (n <= 0) break;
+      done += static_cast<std::size_t>(n);
+    }
+    return done;
+  }
+};
+
+TEST_F(TcpWrittenTest, NothingIsWrittenToANewConnection) {
+  EXPECT_EQ(bytes_written_to(fd()), Count(0));
+  send(1000);
+  EXPECT_EQ(bytes_written_to(fd()), Count(0)) << "whatever the peer sends";
+}
+
+TEST_F(TcpWrittenTest, CountsWhatWasWrittenBeforeAndAfterItIsAcknowledged) {
+  ASSERT_EQ(write(7), 7U);
+  EXPECT_EQ(bytes_written_to(fd()), Count(7));
+  ASSERT_EQ(read_by_peer(7), 7U);
+  EXPECT_EQ(bytes_written_to(fd()), Count(7));
+  ASSERT_EQ(write(5), 5U);
+  EXPECT_EQ(bytes_written_to(fd()), Count(12));
+}
+
+TEST_F(TcpWrittenTest, CountsWhatThePeerDoesNotRead) {
+  const std::size_t written = write(50'000'000);
+  ASSERT_LT(written, 50'000'000U) << "the socket is full";
+  EXPECT_EQ(bytes_written_to(fd()), Count(written));
+  ASSERT_EQ(read_by_peer(written / 2), written / 2);
+  EXPECT_EQ(bytes_written_to(fd()), Count(written));
+  ASSERT_EQ(read_by_peer(written - written / 2), written - written / 2);
+  EXPECT_EQ(bytes_written_to(fd()), Count(written));
+}
+
+TEST_F(TcpWrittenTest, ThePeersFinIsNoByteOfOurs) {
+  ASSERT_EQ(write(7), 7U);
+  finish();
+  EXPECT_EQ(bytes_written_to(fd()), Count(7));
+  ASSERT_EQ(write(5), 5U) << "it has only finished sending";
+  EXPECT_EQ(bytes_written_to(fd()), Count(12));
+}
+
+TEST_F(TcpWrittenTest, AResetTakesNothingBack) {
+  ASSERT_EQ(write(7), 7U);
+  ASSERT_EQ(read_by_peer(7), 7U);
+  reset();
+  EXPECT_EQ(bytes_written_to(fd()), Count(7));
+}
+
+TEST_F(TcpWrittenTest, AResetTakesBackNoBytesThatThePeerNeverRead) {
+  ASSERT_EQ(write(7), 7U);
+  reset();
+  EXPECT_EQ(bytes_written_to(fd()), Count(7));
+  EXPECT_EQ(receive_error(), ECONNRESET) << "and leaves it to the reader";
+}
+
 TEST(TcpProgress, WhatIsNoTcpSocketCannotBeAsked) {
   const test::TempDir dir;
   const UniqueFd file = UniqueFd::adopt(::open(dir.path().c_str(), O_RDONLY | O_CLOEXEC));
   EXPECT_EQ(bytes_taken_from(file.get()), std::nullopt);
   EXPECT_EQ(bytes_taken_from(-1), std::nullopt);
+  EXPECT_EQ(bytes_written_to(file.get()), std::nullopt);
+  EXPECT_EQ(bytes_written_to(-1), std::nullopt);
   EXPECT_EQ(bytes_waiting_in(-1), 0U);
 }
 

@@ -23,6 +23,7 @@ class AccioService final : public Service {
   std::unique_ptr<Session> resume(ledger::Slot& slot) override;
   /// Every connection has a file of its own; there is nothing to rotate.
   void rotate() noexcept override {}
+  bool shares_output() const noexcept override { return false; }
   std::error_code retry() noexcept override;
 
  private:

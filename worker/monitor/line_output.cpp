@@ -33,7 +33,7 @@ bool LineOutput::flush() noexcept {
 
 bool LineOutput::write_once(std::string_view text) noexcept {
   pollfd ready{fd_, POLLOUT, 0};
-  if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return false;
+  if (::poll(&ready, 1, 0) != 1) return false;  // an error, writing says which
   ssize_t written = 0;
   while (!text.empty()) {
     written = ::write(fd_, text.data(), text.size());

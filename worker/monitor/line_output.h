@@ -22,6 +22,7 @@ class LineOutput final {
   void write_later(std::string text);
   /// True if nothing waits any more.
   bool flush() noexcept;
+  bool waiting() const noexcept { return !waiting_.empty(); }
 
  private:
   bool write_once(std::string_view text) noexcept;

@@ -16,6 +16,9 @@ using ledger::Cause;
 /// Escaped, a byte becomes four at most; the rest of a line is short.
 constexpr std::size_t kLongestPiece = 960;
 
+// Word of a slot.
+constexpr std::size_t kAnnounced = 0;  ///< the line that says that it was established
+
 class MonitorSession final : public Session {
  public:
   MonitorSession(LineOutput& output, const SocketAddress& peer)
@@ -69,14 +72,14 @@ void MonitorService::on_serving(std::span<const SocketAddress> addresses) {
     output_.write_later(fmt::format("Listening on {}...\n", address.to_string()));
 }
 
-std::unique_ptr<Session> MonitorService::open(ledger::Slot& slot) {
-  const SocketAddress peer = slot.peer.to_address();
-  output_.write_later(fmt::format("Connection from {} established.\n", monitor::peer_text(peer)));
-  return resume(slot);
-}
+std::unique_ptr<Session> MonitorService::open(ledger::Slot& slot) { return resume(slot); }
 
 std::unique_ptr<Session> MonitorService::resume(ledger::Slot& slot) {
-  return std::make_unique<MonitorSession>(output_, slot.peer.to_address());
+  const SocketAddress peer = slot.peer.to_address();
+  if (slot.protocol[kAnnounced] == 0)
+    output_.write_later(fmt::format("Connection from {} established.\n", monitor::peer_text(peer)));
+  slot.protocol[kAnnounced] = 1;
+  return std::make_unique<MonitorSession>(output_, peer);
 }
 
 std::error_code MonitorService::retry() noexcept {

@@ -20,6 +20,7 @@ class MonitorService final : public Service {
   std::unique_ptr<Session> open(ledger::Slot& slot) override;
   std::unique_ptr<Session> resume(ledger::Slot& slot) override;
   void rotate() noexcept override {}
+  bool waits() const noexcept override { return output_.waiting(); }
   std::error_code retry() noexcept override;
   std::chrono::milliseconds retry_interval() const noexcept override {
     return std::chrono::milliseconds(20);

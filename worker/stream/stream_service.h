@@ -22,6 +22,7 @@ class StreamService final : public Service {
   std::unique_ptr<Session> open(ledger::Slot& slot) override;
   std::unique_ptr<Session> resume(ledger::Slot& slot) override;
   void rotate() noexcept override;
+  bool shares_output() const noexcept override { return !file_per_connection_; }
   std::error_code retry() noexcept override;
 
  private:
