@@ -83,8 +83,9 @@ void Connection::on_ready(short events) {
 }
 
 void Connection::read_chunk(bool ended) {
-  const auto more = ended || stop_mark_ ? Intake::More::kNever : Intake::More::kMayCome;
-  const Intake::Result result = intake_.move_chunk(fd_.get(), slot_index_, *session_, more);
+  const bool last = ended || stop_mark_;
+  const Intake::Result result = intake_.move_chunk(
+      fd_.get(), slot_index_, *session_, last ? Intake::More::kNever : Intake::More::kMayCome);
   if (result.bytes > 0 || result.held > held_) {
     last_heard_ = loop_.now();
     slot_.last_byte_at.store(static_cast<std::uint64_t>(last_heard_.time_since_epoch().count()),
