@@ -88,6 +88,7 @@ void Pool::exited(WorkerExit exit) {
 void Pool::start() {
   wanted_ = true;
   probing_ = false;
+  finishing_ = 0;
   start_worker();
 }
 
@@ -180,7 +181,9 @@ void Pool::begin_end(StopMode mode) {
 /// A worker that is to be replaced must not end its connections.
 int Pool::next_signal() const noexcept { return last_signal_ == SIGQUIT ? SIGTERM : SIGKILL; }
 
+/// Whoever could not store in stop_timeout what was received leaves no more time to another.
 void Pool::escalate_end() {
+  if (last_signal_ == SIGTERM) finishing_ = kFinishAttempts;
   last_signal_ = next_signal();
   actions_.signal_worker(last_signal_);
   actions_.on_deadline_exceeded(state_, last_signal_);

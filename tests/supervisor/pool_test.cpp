@@ -530,6 +530,27 @@ TEST_F(PoolTest, FinishingIsTriedFiveTimes) {
   EXPECT_EQ(pool_.state(), PoolState::kDown);
 }
 
+TEST_F(PoolTest, AWorkerThatUsedUpTheStopTimeoutIsNotFollowedByAnother) {
+  reach(PoolState::kDraining);
+  actions_.parked_ = true;
+  fire_timer();
+  EXPECT_EQ(actions_.take(), "SIGKILL, exceeded draining SIGKILL, timer 5000ms");
+  send(PoolEvent::kExited);
+  EXPECT_EQ(pool_.state(), PoolState::kDown);
+}
+
+TEST_F(PoolTest, OneThatIsWantedAgainMeanwhileIsFollowedAndLaterFinished) {
+  reach(PoolState::kDraining);
+  actions_.parked_ = true;
+  fire_timer();
+  pool_.want_up();
+  send(PoolEvent::kExited);
+  pool_.ready();
+  pool_.want_down(StopMode::kStop);
+  send(PoolEvent::kExited);
+  EXPECT_EQ(pool_.state(), PoolState::kStarting);
+}
+
 TEST_F(PoolTest, FinishingEndsEvenIfNoWorkerCanBeStarted) {
   reach(kDraining);
   actions_.parked_ = true;
