@@ -31,6 +31,7 @@ struct FakeSession final : Session {
     taken.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return {.protocol = bytes.size()};
   }
+  bool leaves_bytes() const noexcept override { return true; }
   bool answers() const noexcept override { return !text.empty(); }
   std::span<const std::byte> output(std::uint64_t sent) noexcept override {
     const std::string_view rest = std::string_view(text).substr(std::min(sent, text.size()));
