@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import accio_rows
+import admin_rows
 import crash_rows
 import idle_rows
 import micro_row
@@ -24,7 +26,7 @@ from processes import BenchError
 from setting import Line, Setting
 
 ROWS = {**throughput_rows.ROWS, **small_rows.ROWS, **idle_rows.ROWS, **port_rows.ROWS,
-        **crash_rows.ROWS, **micro_row.ROWS}
+        **crash_rows.ROWS, **accio_rows.ROWS, **admin_rows.ROWS, **micro_row.ROWS}
 
 
 def parse_arguments() -> argparse.Namespace:

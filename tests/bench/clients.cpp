@@ -70,6 +70,16 @@ void send_all(int fd, const char* bytes, std::size_t size) {
 
 void end_stream(int fd) { check_call(::shutdown(fd, SHUT_WR), "shutdown of a client"); }
 
+bool has_closed(int fd) {
+  char answer[256];
+  for (;;) {
+    const ssize_t n = ::recv(fd, answer, sizeof answer, MSG_DONTWAIT);
+    if (n == 0) return true;
+    if (n < 0 && errno == EAGAIN) return false;
+    if (n < 0 && errno != EINTR) throw_system_error(errno, "the server's end of a connection");
+  }
+}
+
 void await_close(int fd) {
   char byte = 0;
   check_call(static_cast<int>(::recv(fd, &byte, 1, 0)), "the server's end of a connection");

@@ -32,6 +32,8 @@ std::vector<UniqueFd> connect_clients(std::uint16_t port, unsigned count);
 void send_all(int fd, const char* bytes, std::size_t size);
 /// Half-closes.
 void end_stream(int fd);
+/// Takes what the server has answered; true once it has closed the connection.
+bool has_closed(int fd);
 /// Until the server has closed, which it does when it has stored everything.
 void await_close(int fd);
 

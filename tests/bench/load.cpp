@@ -95,7 +95,7 @@ void bulk(const Options& options) {
     Stream& stream = streams[index];
     const int fd = stream.fd.get();
     if (stream.left == 0) {
-      await_close(fd);
+      if (!has_closed(fd)) return;
       stream.fd.reset();
       --open;
       return;
@@ -133,7 +133,7 @@ void short_connections(const Options& options) {
   for (std::size_t i = 0; i < clients.size(); ++i) begin_one(i);
   while (done < options.count)
     poller.turn([&](std::size_t index) {
-      await_close(clients[index].get());
+      if (!has_closed(clients[index].get())) return;
       clients[index].reset();
       ++done;
       begin_one(index);

@@ -20,7 +20,9 @@ RESTART_AT_ONCE = "rate = 1000"
 
 
 def config_text(ports: Sequence[int], output: Path, *, max_connections: int = 4096,
-                files: str = "per-port", restart: str = "", log_level: str = "info") -> str:
+                files: str = "per-port", restart: str = "", log_level: str = "info",
+                protocol: str = "stream") -> str:
+    own_keys = f'files = "{files}"' if protocol == "stream" else ""
     return f"""[daemon]
 user = ""
 log_level = "{log_level}"
@@ -28,10 +30,10 @@ log_level = "{log_level}"
 {restart}
 [[service]]
 name = "capture"
-protocol = "stream"
+protocol = "{protocol}"
 listen = ["127.0.0.1:{ports[0]}-{ports[-1]}"]
 output = "{output}"
-files = "{files}"
+{own_keys}
 max_connections = {max_connections}
 """
 
