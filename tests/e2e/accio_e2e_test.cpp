@@ -591,5 +591,23 @@ TEST(Accio, WorksWithNetcat) {
   EXPECT_TRUE(file(workspace, 1) == bytes);
 }
 
+TEST(Accio, TenSilentClientsAreAllGreetedAndOthersAreServedAfterTheirTimeOut) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port, "idle_timeout = \"1s\""));
+  Server server(workspace, {"-c", "c.toml"});
+  std::vector<std::unique_ptr<Client>> silent;
+  for (int i = 0; i < 10; ++i) silent.push_back(std::make_unique<Client>("127.0.0.1", port));
+  for (const auto& client : silent) EXPECT_EQ(receive(*client, 7), kGreeting);
+  for (const auto& client : silent) EXPECT_TRUE(client->wait_for_close());
+  for (int number = 1; number <= 10; ++number) EXPECT_TRUE(comes(workspace, number, "ERROR"));
+  const Client next("127.0.0.1", port);
+  EXPECT_EQ(receive(next, 7), kGreeting);
+  ASSERT_TRUE(next.send("served"));
+  next.half_close();
+  EXPECT_TRUE(next.wait_for_close());
+  EXPECT_TRUE(comes(workspace, 11, "served"));
+}
+
 }  // namespace
 }  // namespace serverd::test

@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <memory>
 #include <numeric>
 #include <regex>
+#include <sstream>
 
 #include <sys/stat.h>
 
@@ -234,6 +237,56 @@ TEST(Admin, ConnectionsShowsWhatNetstatWouldAndMore) {
   EXPECT_EQ(rows({"--peer", "127.0.0.1"}), 3U);
   EXPECT_EQ(rows({"--peer", local}), 1U);
   EXPECT_EQ(rows({"--peer", "127.0.0.2"}), 0U);
+}
+
+/// "STATE RECV-Q SEND-Q LOCAL PEER" of each line, sorted.
+std::vector<std::string> as_ss_says(std::uint16_t port) {
+  std::istringstream lines(
+      run_program({"ss", "-Htn", "sport", "=", ":" + std::to_string(port)}).out);
+  std::vector<std::string> rows;
+  std::string state, received, queued, local, peer;
+  while (lines >> state >> received >> queued >> local >> peer)
+    rows.push_back((state == "ESTAB"        ? "ESTABLISHED"
+                    : state == "CLOSE-WAIT" ? "CLOSE_WAIT"
+                                            : state) +
+                   " " + received + " " + queued + " " + local + " " + peer);
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+std::vector<std::string> as_we_say(const Workspace& workspace) {
+  std::istringstream lines(admin(workspace, {"connections"}).out);
+  std::vector<std::string> rows;
+  std::string line;
+  std::getline(lines, line);
+  while (std::getline(lines, line)) {
+    std::istringstream columns(line);
+    std::string proto, received, queued, local, peer, state;
+    columns >> proto >> received >> queued >> local >> peer >> state;
+    rows.push_back(state + " " + received + " " + queued + " " + local + " " + peer);
+  }
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+TEST(Admin, ConnectionsAgreesWithSs) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port, 1));
+  Server server(workspace, {"-c", "c.toml"});
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 20; ++i) clients.push_back(std::make_unique<Client>("127.0.0.1", port));
+  ASSERT_TRUE(status_becomes(workspace, "\"connections\":20"));
+  // What arrives while the worker sleeps stays in the queues, and so do FINs.
+  ::kill(server.worker(port), SIGSTOP);
+  for (std::size_t i = 0; i < 10; ++i)
+    ASSERT_TRUE(clients[i]->send(std::string(100 * (i + 1), 'x')));
+  for (std::size_t i = 5; i < 8; ++i) clients[i]->half_close();
+  const std::vector<std::string> expected = as_ss_says(port);
+  EXPECT_EQ(expected.size(), 20U);
+  EXPECT_EQ(as_we_say(workspace), expected);
+  ::kill(server.worker(port), SIGCONT);
+  EXPECT_EQ(server.stop(SIGTERM), 0);
 }
 
 TEST(Admin, KillResetsExactlyThatConnectionAndCountsIt) {
