@@ -95,6 +95,22 @@ ProtocolConfig read_accio(TableReader& table) {
 
 ProtocolConfig read_monitor(TableReader&) { return MonitorConfig{}; }
 
+bool is_one_port(const std::vector<ListenRange>& ranges) {
+  return std::all_of(ranges.begin(), ranges.end(), [&](const ListenRange& range) {
+    return range.first_port == ranges.front().first_port && range.first_port == range.last_port &&
+           range.inherited_name == ranges.front().inherited_name;
+  });
+}
+
+/// Each port counts by itself.
+void check_accio(TableReader& table, const ServiceConfig& service) {
+  const auto* accio = std::get_if<AccioConfig>(&service.protocol);
+  if (accio == nullptr || !accio->replace_existing || is_one_port(service.listen)) return;
+  table.complain(*table.find("existing"), "existing",
+                 "\"replace\" with more than one port, which would replace each other's files; "
+                 "write one service for each, with directories of their own");
+}
+
 /// A protocol and the reader of its own keys, in the order of ProtocolConfig.
 struct Protocol {
   const char* name;
@@ -164,6 +180,7 @@ class DocumentReader final {
     table.read("max_connections", service.max_connections, 1, 1'000'000);
     read_protocol(table, node, service);
     table.read("idle_timeout", service.idle_timeout, 0ms, 24h * 30);
+    check_accio(table, service);
     table.finish();
     config_.services.push_back(std::move(service));
   }

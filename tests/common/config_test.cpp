@@ -163,6 +163,91 @@ files = "per-connection"
   EXPECT_TRUE(std::get<StreamConfig>(service.protocol).file_per_connection);
 }
 
+/// A service of `protocol` with these keys.
+ServiceConfig service_of(const std::string& protocol, const std::string& keys = "") {
+  const Config config = parse("[[service]]\nname = \"a\"\nprotocol = \"" + protocol +
+                              "\"\nlisten = [\"127.0.0.1:5000\"]\n" + keys + "\n");
+  return config.services.empty() ? ServiceConfig{} : config.services.front();
+}
+
+/// What is said of one of its keys; it stands in line 5.
+Lines errors_of_service_of(const std::string& protocol, const std::string& key) {
+  return errors_of("[[service]]\nname = \"a\"\nprotocol = \"" + protocol +
+                   "\"\nlisten = [\"127.0.0.1:5000\"]\n" + key + "\n");
+}
+
+TEST(Config, HasTheDocumentedDefaultsOfAccio) {
+  const ServiceConfig service = service_of("accio");
+  EXPECT_STREQ(service.protocol_name(), "accio");
+  EXPECT_EQ(service.idle_timeout, 10s);
+  EXPECT_EQ(std::get<AccioConfig>(service.protocol),
+            (AccioConfig{"output", AccioHandshake::kAuto, false}));
+}
+
+TEST(Config, ReadsEveryKeyOfAnAccioService) {
+  const ServiceConfig service = service_of("accio", R"(idle_timeout = "0s"
+output = "files"
+handshake = "required"
+existing = "replace")");
+  EXPECT_EQ(service.idle_timeout, 0s);
+  EXPECT_EQ(std::get<AccioConfig>(service.protocol),
+            (AccioConfig{"files", AccioHandshake::kRequired, true}));
+}
+
+TEST(Config, ReadsAMonitorService) {
+  const ServiceConfig service = service_of("monitor");
+  EXPECT_STREQ(service.protocol_name(), "monitor");
+  EXPECT_EQ(service.idle_timeout, 0s);
+  EXPECT_TRUE(std::holds_alternative<MonitorConfig>(service.protocol));
+  EXPECT_EQ(service_of("monitor", "idle_timeout = \"1s\"").idle_timeout, 1s);
+}
+
+TEST(Config, AnIdleTimeoutHoldsWhereverItStands) {
+  const std::string before = "[[service]]\nidle_timeout = \"3s\"\nprotocol = \"accio\"\n";
+  EXPECT_EQ(
+      parse(before + "name = \"a\"\nlisten = [\"127.0.0.1:5000\"]\n").services.at(0).idle_timeout,
+      3s);
+}
+
+TEST(Config, TakesEveryWordOfAccio) {
+  const auto accio = [](const std::string& key) {
+    return std::get<AccioConfig>(service_of("accio", key).protocol);
+  };
+  EXPECT_EQ(accio("handshake = \"auto\"").handshake, AccioHandshake::kAuto);
+  EXPECT_EQ(accio("handshake = \"none\"").handshake, AccioHandshake::kNone);
+  EXPECT_FALSE(accio("existing = \"continue\"").replace_existing);
+}
+
+TEST(Config, RefusesWhatAccioDoesNotKnow) {
+  EXPECT_EQ(errors_of_service_of("accio", "handshake = \"always\""),
+            (Lines{"x.toml:5:13: service.handshake: \"always\" is not one of auto, none, "
+                   "required"}));
+  EXPECT_EQ(errors_of_service_of("accio", "existing = \"overwrite\""),
+            (Lines{"x.toml:5:12: service.existing: \"overwrite\" is not one of continue, "
+                   "replace"}));
+  EXPECT_EQ(errors_of_service_of("accio", "output = \"\"").size(), 1U);
+  EXPECT_EQ(errors_of_service_of("accio", "files = \"per-port\"").size(), 1U);
+  EXPECT_EQ(errors_of_service_of("stream", "handshake = \"auto\"").size(), 1U);
+  EXPECT_EQ(errors_of_service_of("monitor", "output = \"x\"").size(), 1U);
+}
+
+TEST(Config, RefusesSeveralPortsThatWouldReplaceEachOthersFiles) {
+  const auto errors = [](const std::string& listen, const std::string& existing) {
+    return errors_of("[[service]]\nname = \"a\"\nprotocol = \"accio\"\nlisten = [" + listen +
+                     "]\nexisting = \"" + existing + "\"\n");
+  };
+  const Lines refused = {
+      "x.toml:5:12: service.existing: \"replace\" with more than one port, which would replace "
+      "each other's files; write one service for each, with directories of their own"};
+  EXPECT_EQ(errors("\"127.0.0.1:5000-5001\"", "replace"), refused);
+  EXPECT_EQ(errors("\"127.0.0.1:5000\", \"127.0.0.2:5001\"", "replace"), refused);
+  EXPECT_EQ(errors("\"*:5000\", \"systemd:x\"", "replace"), refused);
+  EXPECT_EQ(errors("\"*:5000\"", "replace"), Lines{});
+  EXPECT_EQ(errors("\"127.0.0.1:5000\", \"[::1]:5000\"", "replace"), Lines{});
+  EXPECT_EQ(errors("\"systemd:x\"", "replace"), Lines{});
+  EXPECT_EQ(errors("\"*:5000-5001\"", "continue"), Lines{});
+}
+
 TEST(Config, TakesEveryWord) {
   const auto daemon = [](const std::string& key) {
     return parse(std::string(kService) + "[daemon]\n" + key).daemon;
@@ -251,7 +336,7 @@ TEST(Config, TakesThePackagedExampleUncommented) {
     const bool is_setting = line.starts_with("# [[") || line.find(" = ") != std::string::npos;
     text += (line.starts_with("# ") && is_setting ? line.substr(2) : line) + "\n";
   }
-  EXPECT_EQ(parse(text).services.size(), 2U);
+  EXPECT_EQ(parse(text).services.size(), 4U);
 }
 
 // Durations
@@ -829,7 +914,11 @@ TEST(WorkerConfigText, ComesBackUnchanged) {
   Config config;
   config.daemon.log_level = log::Level::kError;
   config.daemon.log_target = log::Target::kJournal;
-  for (const ServiceConfig& service : {nasty_service(), parse_service("")}) {
+  ServiceConfig accio = nasty_service();
+  accio.protocol = AccioConfig{"a \"b\"", AccioHandshake::kRequired, true};
+  for (const ServiceConfig& service :
+       {nasty_service(), parse_service(""), accio, service_of("accio"), service_of("monitor"),
+        service_of("accio", "handshake = \"none\"\nidle_timeout = \"0s\"")}) {
     const Config again = parse(worker_config_text(config, service), ConfigUse::kWorker);
     ServiceConfig expected = service;
     expected.listen.clear();
@@ -868,6 +957,19 @@ TEST(WorkerConfigText, DiffersForEverySettingOfAWorker) {
   EXPECT_TRUE(changed([](auto&, auto&, auto& stream) { stream.output = "o"; }));
   EXPECT_TRUE(changed([](auto&, auto&, auto& stream) { stream.file_per_connection = false; }));
   EXPECT_FALSE(changed([](auto&, auto&, auto&) {}));
+}
+
+TEST(WorkerConfigText, DiffersForEverySettingOfAnAccioWorker) {
+  const auto text = [](const AccioConfig& accio) {
+    ServiceConfig service = nasty_service();
+    service.protocol = accio;
+    return worker_config_text({}, service);
+  };
+  const AccioConfig accio{"o", AccioHandshake::kAuto, false};
+  EXPECT_EQ(text(accio), text(accio));
+  EXPECT_NE(text(accio), text({"p", AccioHandshake::kAuto, false}));
+  EXPECT_NE(text(accio), text({"o", AccioHandshake::kNone, false}));
+  EXPECT_NE(text(accio), text({"o", AccioHandshake::kAuto, true}));
 }
 
 TEST(WorkerConfig, NeedsNoListen) {

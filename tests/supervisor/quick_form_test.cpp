@@ -59,5 +59,71 @@ TEST(StreamQuickForm, NamesTheArgumentThatIsWrong) {
   EXPECT_EQ(refusal("127.0.0.1", 5000, 1, ""), "the output directory must have a name");
 }
 
+/// What a form says of wrong arguments; "accepted" if it takes them.
+template <typename Form>
+std::string refusal_of(Form form) {
+  try {
+    form();
+    return "accepted";
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+}
+
+constexpr const char* kNoPorts[] = {"",     "x",     "80a",        " 80",
+                                    "80 ",  "+80",   "-80",        "0",
+                                    "00",   "65536", "4294967376", "99999999999999999999",
+                                    "0x50", "8.0"};
+
+TEST(AccioQuickForm, ListensEverywhereAndDoesAsItsSpecificationSays) {
+  const Config config = accio_quick_form("5000", "a/b");
+  ASSERT_EQ(config.services.size(), 1U);
+  const ServiceConfig& service = config.services.front();
+  EXPECT_EQ(config.daemon.name, "accio-5000");
+  EXPECT_EQ(config.daemon.user, "");
+  EXPECT_EQ(config.daemon.drain_timeout, Milliseconds(0)) << "SIGQUIT ends it too";
+  EXPECT_EQ(config.daemon.log_level, log::Level::kInfo);
+  ASSERT_EQ(service.listen.size(), 2U) << "this machine has IPv6";
+  EXPECT_EQ(service.listen[0], (ListenRange{"0.0.0.0", 5000, 5000, ""}));
+  EXPECT_EQ(service.listen[1], (ListenRange{"::", 5000, 5000, ""}));
+  EXPECT_EQ(service.idle_timeout, Milliseconds(10'000));
+  EXPECT_EQ(std::get<AccioConfig>(service.protocol),
+            (AccioConfig{"a/b", AccioHandshake::kAuto, true}));
+}
+
+TEST(AccioQuickForm, NamesTheArgumentThatIsWrong) {
+  for (const std::string port : kNoPorts)
+    EXPECT_EQ(refusal_of([&] { accio_quick_form(port, "d"); }),
+              "'" + port + "' is not a port (1-65535)");
+  EXPECT_EQ(refusal_of([] { accio_quick_form("5000", ""); }),
+            "the file directory must have a name");
+  for (const char* port : {"1", "65535"})
+    EXPECT_EQ(refusal_of([&] { accio_quick_form(port, "d"); }), "accepted");
+}
+
+TEST(AccioQuickForm, RefusesADirectoryThatNoConfigurationCouldName) {
+  EXPECT_NE(refusal_of([] { accio_quick_form("5000", "a\xff"); }), "accepted");
+  EXPECT_NE(refusal_of([] { accio_quick_form("5000", std::string(5000, 'x')); }), "accepted");
+}
+
+TEST(MonitorQuickForm, ShowsWhatArrivesAndLogsOnlyWhatIsWrong) {
+  const Config config = monitor_quick_form("::1", "5000");
+  ASSERT_EQ(config.services.size(), 1U);
+  EXPECT_EQ(config.daemon.name, "monitor-5000");
+  EXPECT_EQ(config.daemon.user, "");
+  EXPECT_EQ(config.daemon.log_level, log::Level::kWarning);
+  EXPECT_EQ(config.services.front().listen, (std::vector<ListenRange>{{"::1", 5000, 5000, ""}}));
+  EXPECT_EQ(config.services.front().idle_timeout, Milliseconds(0));
+  EXPECT_TRUE(std::holds_alternative<MonitorConfig>(config.services.front().protocol));
+}
+
+TEST(MonitorQuickForm, NamesTheArgumentThatIsWrong) {
+  for (const std::string port : kNoPorts)
+    EXPECT_EQ(refusal_of([&] { monitor_quick_form("0.0.0.0", port); }),
+              "'" + port + "' is not a port (1-65535)");
+  EXPECT_EQ(refusal_of([] { monitor_quick_form("localhost", "5000"); }),
+            "'localhost' is not an IPv4 or IPv6 address (host names are not looked up)");
+}
+
 }  // namespace
 }  // namespace serverd
