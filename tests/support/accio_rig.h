@@ -40,9 +40,9 @@ struct AccioRig {
     die();
   }
 
-  void die() {
+  void die(std::size_t chunk_size = Intake::kChunkSize) {
     service = std::make_unique<AccioService>(config, ledger);
-    intake = std::make_unique<Intake>(ledger);
+    intake = std::make_unique<Intake>(ledger, chunk_size);
   }
 
   /// What a worker writes down of a connection that it has accepted.
