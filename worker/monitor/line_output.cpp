@@ -12,8 +12,8 @@ namespace serverd {
 
 bool LineOutput::write(std::string_view text) noexcept { return flush() && write_once(text); }
 
-void LineOutput::write_later(std::string text) {
-  waiting_ += std::move(text);
+void LineOutput::write_later(std::string_view text) {
+  waiting_ += text;
   flush();
 }
 

@@ -19,7 +19,7 @@ class LineOutput final {
   /// Writes `text` (at most kMostAtOnce bytes), all or nothing; false if there is no room now.
   bool write(std::string_view text) noexcept;
   /// Writes `text` now, or as soon as `flush` can.
-  void write_later(std::string text);
+  void write_later(std::string_view text);
   /// True if nothing waits any more.
   bool flush() noexcept;
   bool waiting() const noexcept { return !waiting_.empty(); }
