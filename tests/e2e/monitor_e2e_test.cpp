@@ -241,6 +241,10 @@ class Fifo final {
         UniqueFd::adopt(check_call(::open(path_.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC), "open"));
   }
   std::string wrapper() const { return "exec \"$@\" > " + path_; }
+  void fill() const {
+    const std::string page(4096, 'f');
+    while (::write(fd_.get(), page.data(), page.size()) > 0) continue;
+  }
   std::string read() const {
     std::string text(1 << 20, '\0');
     const ssize_t n = ::read(fd_.get(), text.data(), text.size());
@@ -324,12 +328,16 @@ TEST(Monitor, ALineThatFoundThePipeFullIsShownWhenItIsRead) {
   Program server(
       {"sh", "-c", fifo.wrapper(), "sh", built("stream-serverd"), "monitor", std::to_string(port)});
   ASSERT_NE(fifo.read_until("Listening").find("Listening on"), std::string::npos) << server.err();
-  const Client first("127.0.0.1", port);
-  send_until_full(first);
-  const Client second("127.0.0.1", port);
-  second.half_close();
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  EXPECT_NE(fifo.read_until(closed(second)).find(closed(second)), std::string::npos);
+  const auto shown_after_a_while = [&](const std::string& text) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return fifo.read_until(text).find(text) != std::string::npos;
+  };
+  fifo.fill();
+  const Client client("127.0.0.1", port);
+  EXPECT_TRUE(shown_after_a_while(established(client)));
+  fifo.fill();
+  client.half_close();
+  EXPECT_TRUE(shown_after_a_while(closed(client)));
 }
 
 }  // namespace

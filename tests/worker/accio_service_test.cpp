@@ -442,6 +442,17 @@ TEST_F(AccioNumbers, GoOnAfterAWorkersDeath) {
   }
 }
 
+TEST_F(AccioNumbers, GoOnAfterAWorkersDeathWhateverIsInTheDirectory) {
+  for (const bool replace_existing : {false, true}) {
+    start(replace_existing);
+    const std::uint64_t first = next();
+    std::filesystem::remove(rig_->dir / (std::to_string(first) + ".file"));
+    rig_->die();
+    EXPECT_EQ(next(), first + 1) << "where old files are " << (replace_existing ? "" : "not ")
+                                 << "replaced";
+  }
+}
+
 TEST_F(AccioNumbers, GoOnAfterTheHighestInTheDirectory) {
   for (const char* name :
        {"3.file", "10.file", "2.file", "12.fil", "x13.file", "14.file~", "-15.file", "16.file.file",

@@ -228,6 +228,14 @@ TEST_F(ConnectionTest, APeerThatDoesNotReadCostsNoTurns) {
   EXPECT_LT(turns, 20);
 }
 
+TEST_F(ConnectionTest, APeerThatWasToldEverythingCostsNoTurns) {
+  connect(saying("hello"));
+  EXPECT_EQ(receive(5), "hello");
+  int turns = 0;
+  turn_until([&] { return ++turns > 1000; }, 50ms);
+  EXPECT_LT(turns, 20);
+}
+
 TEST_F(ConnectionTest, ReadsFromAPeerThatDoesNotRead) {
   connect(saying(test::stream_bytes(20'000'000, 1)));
   turn_for(20ms);
@@ -419,6 +427,20 @@ TEST_F(ConnectionTest, BytesThatWaitToBeReadCountAsHeard) {
   loop_.run_once(0ms);
   loop_.run_once(0ms);
   EXPECT_FALSE(finished_);
+  EXPECT_EQ(session_->taken, "x");
+}
+
+TEST_F(ConnectionTest, BytesThatComeInTheVeryTurnOfTheDeadlineCountAsHeard) {
+  connect_with(30ms);
+  // Ready at once, and called before the timers of a turn.
+  const TcpPair other = test::tcp_pair();
+  const Watch sender(loop_, other.client.get(), POLLOUT, [&](short) {
+    if (sent_ == 0) send("x");
+  });
+  test::wait_for(client(), POLLIN, 60);
+  loop_.run_once(0ms);
+  EXPECT_FALSE(finished_);
+  loop_.run_once(0ms);
   EXPECT_EQ(session_->taken, "x");
 }
 

@@ -19,7 +19,7 @@ using test::TcpPair;
 using Outcome = Intake::Outcome;
 
 const char* name_of(Outcome outcome) {
-  constexpr const char* kNames[] = {"moved", "drained", "eof", "reset", "stalled"};
+  constexpr const char* kNames[] = {"moved", "drained", "eof", "reset", "stalled", "blocked"};
   return kNames[static_cast<int>(outcome)];
 }
 
@@ -276,6 +276,32 @@ TEST_F(IntakeTest, WhatASessionLeavesStaysInTheSocket) {
   expect_moved(move_with(session), 5);
   EXPECT_EQ(rig_.only_file(), "one\ntwo!\n");
   expect_counts(9);
+}
+
+/// Has room for four bytes, once.
+class NoRoomSession final : public Session {
+ public:
+  Taken on_bytes(std::span<const std::byte> bytes, bool) noexcept override {
+    return {std::exchange(room_, 0U), 0, bytes.size() > 4};
+  }
+
+ private:
+  std::size_t room_ = 4;
+};
+
+TEST_F(IntakeTest, WhatASessionHasNoRoomForStaysInTheSocketAndIsSaid) {
+  NoRoomSession session;
+  send("0123456789");
+  const Intake::Result first = move_with(session);
+  EXPECT_STREQ(name_of(first.outcome), "blocked");
+  EXPECT_EQ(first.bytes, 4U);
+  EXPECT_EQ(first.held, 6U);
+  expect_counts(4);
+  const Intake::Result second = move_with(session);
+  EXPECT_STREQ(name_of(second.outcome), "blocked");
+  EXPECT_EQ(second.bytes, 0U);
+  expect_counts(4);
+  EXPECT_EQ(rig_.only_file(), "");
 }
 
 TEST_F(IntakeTest, DiscardingMoreThanThereIsFailsAndTakesWhatThereIs) {

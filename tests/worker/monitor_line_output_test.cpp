@@ -1,14 +1,22 @@
+#include "common/os/memfd.h"
+#include "tests/support/eventually.h"
 #include "tests/support/in_child.h"
 #include "tests/support/temp_dir.h"
 #include "worker/monitor/line_output.h"
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <csignal>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace serverd {
@@ -74,7 +82,7 @@ TEST_F(LineOutputTest, WhatWaitsComesFirst) {
   EXPECT_FALSE(output_.flush());
   EXPECT_FALSE(output_.write("after\n"));
   EXPECT_EQ(read(), full);
-  EXPECT_TRUE(output_.flush());
+  EXPECT_FALSE(output_.write("after\n")) << "the room is needed";
   EXPECT_EQ(read(), "waits\n");
   EXPECT_TRUE(output_.write("after\n"));
   EXPECT_EQ(read(), "after\n");
@@ -116,6 +124,41 @@ TEST_F(LineOutputTest, AFullPipeThatNobodyReadsAnyMoreIsSaidToo) {
   testing::internal::CaptureStderr();
   EXPECT_FALSE(output_.write("lost?\n"));
   EXPECT_NE(testing::internal::GetCapturedStderr().find("Broken pipe"), std::string::npos);
+}
+
+TEST_F(LineOutputTest, ManyWritersOfOnePipeNeverWaitForEachOther) {
+  struct Shared {
+    std::atomic<int> rounds[8];
+  };
+  const UniqueFd memory = sealed_memory("rounds", sizeof(Shared));
+  const Mapping mapping(memory.get(), Mapping::Access::kReadWrite);
+  auto& shared = *static_cast<Shared*>(mapping.data());
+  std::vector<pid_t> writers;
+  for (std::atomic<int>& rounds : shared.rounds) {
+    const pid_t pid = check_call(::fork(), "fork");
+    if (pid == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      // Of which a page holds only one.
+      for (;; ++rounds) output_.write(line(3000, 'l'));
+    }
+    writers.push_back(pid);
+  }
+  // Room for one now and then, for which all of them try; then nobody reads any more.
+  for (int i = 0; i < 300; ++i) {
+    ::poll(nullptr, 0, 1);
+    read();
+  }
+  ::poll(nullptr, 0, 50);
+  for (std::size_t i = 0; i < writers.size(); ++i) {
+    const int before = shared.rounds[i];
+    EXPECT_TRUE(
+        test::eventually([&] { return shared.rounds[i] > before; }, std::chrono::seconds(2)))
+        << "writer " << i << " waits for somebody to read";
+  }
+  for (const pid_t pid : writers) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
 }
 
 TEST_F(LineOutputTest, ADescriptorThatIsNotOpenIsSaid) {

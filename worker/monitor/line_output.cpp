@@ -3,12 +3,25 @@
 #include "common/log.h"
 #include "common/os/error.h"
 
+#include <fmt/format.h>
+
 #include <cerrno>
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace serverd {
+
+LineOutput::LineOutput(int fd) : fd_(fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
+  // Not blocking, which must not be set on the descriptor that we share with others: pipe(7).
+  own_ = UniqueFd::adopt(::open(fmt::format("/proc/self/fd/{}", fd).c_str(),
+                                O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+  if (own_) fd_ = own_.get();
+}
 
 bool LineOutput::write(std::string_view text) noexcept { return flush() && write_once(text); }
 
@@ -38,6 +51,7 @@ bool LineOutput::write_once(std::string_view text) noexcept {
   while (!text.empty()) {
     written = ::write(fd_, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EAGAIN) return false;  // another writer was faster
     if (written < 0) break;
     text.remove_prefix(static_cast<std::size_t>(written));
   }

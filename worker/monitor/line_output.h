@@ -1,5 +1,7 @@
 #pragma once
 
+#include "common/os/unique_fd.h"
+
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -13,8 +15,9 @@ class LineOutput final {
   /// What is written at once, at most.
   static constexpr std::size_t kMostAtOnce = 4096;
 
-  /// `fd` is borrowed.
-  explicit LineOutput(int fd) noexcept : fd_(fd) {}
+  /// `fd` is borrowed. A pipe is opened anew, so that other writers to it cannot make us wait;
+  /// where it belongs to somebody else that fails, and poll(2) alone must do.
+  explicit LineOutput(int fd);
 
   /// Writes `text` (at most kMostAtOnce bytes), all or nothing; false if there is no room now.
   bool write(std::string_view text) noexcept;
@@ -28,6 +31,7 @@ class LineOutput final {
   bool write_once(std::string_view text) noexcept;
 
   int fd_;
+  UniqueFd own_;  ///< `fd_` if it could be opened anew
   std::string waiting_;
   bool failing_ = false;
 };
