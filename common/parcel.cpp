@@ -1,6 +1,7 @@
 #include "common/parcel.h"
 
 #include "common/log.h"
+#include "common/os/descriptor_message.h"
 #include "common/os/error.h"
 
 #include <cerrno>
@@ -50,18 +51,6 @@ int put_into_parcel(int entrance, std::span<const int> descriptors,
 
 namespace {
 
-void adopt_descriptors(msghdr& header, std::vector<UniqueFd>& into) {
-  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
-    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
-      into.push_back(UniqueFd::adopt(fd));
-    }
-  }
-}
-
 short poll_now(int fd, short events) noexcept {
   pollfd state{fd, events, 0};
   return ::poll(&state, 1, 0) == 1 ? state.revents : short{0};
@@ -85,8 +74,7 @@ std::vector<ParcelMessage> take_messages_out_of_parcel(int held) {
     if (n <= 0) return messages;
     if ((header.msg_flags & MSG_CTRUNC) != 0)
       log::error("descriptors were lost from a parcel: none are left (RLIMIT_NOFILE)");
-    messages.push_back({text.substr(0, static_cast<std::size_t>(n)), {}});
-    adopt_descriptors(header, messages.back().descriptors);
+    messages.push_back({text.substr(0, static_cast<std::size_t>(n)), received_descriptors(header)});
   }
 }
 

@@ -1,6 +1,7 @@
 #include "supervisor/worker_channel.h"
 
 #include "common/log.h"
+#include "common/os/descriptor_message.h"
 #include "common/os/error.h"
 #include "common/os/unix_socket.h"
 
@@ -59,19 +60,6 @@ std::optional<pid_t> sender_of(msghdr& header) {
   return std::nullopt;
 }
 
-/// Descriptors that somebody attached are ours now; we never asked for any.
-void close_descriptors(msghdr& header) {
-  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
-    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
-      ::close(fd);
-    }
-  }
-}
-
 }  // namespace
 
 WorkerChannel::WorkerChannel(Loop& loop, const std::string& path, std::optional<uid_t> owner,
@@ -103,7 +91,7 @@ bool WorkerChannel::receive_one() {
   header.msg_controllen = sizeof control;
   const ssize_t n = ::recvmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0) return errno == EINTR;
-  close_descriptors(header);
+  received_descriptors(header);  // we never asked for any: closed
   const auto sender = sender_of(header);
   if (!sender || *sender != sender_ || sender_ == 0) {
     log::warning("{}: message from process {} ignored, expected {}", path_, sender.value_or(0),

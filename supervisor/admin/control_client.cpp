@@ -1,6 +1,7 @@
 #include "supervisor/admin/control_client.h"
 
 #include "common/exit_code.h"
+#include "common/os/descriptor_message.h"
 #include "common/os/error.h"
 #include "supervisor/admin/admin_error.h"
 
@@ -24,18 +25,6 @@ class NoAnswer final : public std::exception {};
 
 [[noreturn]] void refused(const ControlOutcome& outcome) {
   throw AdminError(outcome.code == 0 ? kExitSystem : outcome.code, outcome.error, outcome.reasons);
-}
-
-void take_descriptors(msghdr& header, std::vector<UniqueFd>& descriptors) {
-  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
-    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(item) + i * sizeof fd, sizeof fd);
-      descriptors.push_back(UniqueFd::adopt(fd));
-    }
-  }
 }
 
 }  // namespace
@@ -82,7 +71,7 @@ bool ControlClient::receive_part(Reply& reply) const {
   if (n < 0 && error == EAGAIN)
     throw AdminError(kExitIo, fmt::format("instance '{}' does not answer", instance_.name));
   if (n <= 0) return false;
-  take_descriptors(header, reply.descriptors);
+  for (UniqueFd& fd : received_descriptors(header)) reply.descriptors.push_back(std::move(fd));
   reply.line.append(bytes, static_cast<std::size_t>(n));
   if (reply.line.size() > kLongestReply)
     throw AdminError(kExitBug, "the daemon's reply has no end");

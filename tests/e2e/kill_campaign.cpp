@@ -111,6 +111,8 @@ class Lane final {
       name = "lane " + std::to_string(lane_) + " connection " + std::to_string(++count_) + "\n";
       if (!send(client, name, own, 0)) return;
     }
+    // What is written to the small disk must stay on it.
+    if (role_ == kSmallDisk) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     const unsigned kind = role_ == kSmallDisk ? 3 + random_() % 3 : random_() % 6;
     const unsigned rounds = kind == 0 ? 0 : 1 + random_() % 60;
     for (unsigned i = 0; i < rounds && !stop; ++i) {
@@ -241,7 +243,12 @@ class Campaign final {
     pid_t found = 0;
     eventually(
         [&] {
-          for (const pid_t pid : children_of(server_->pid())) {
+          const std::vector<pid_t> children = children_of(server_->pid());
+          // The number of one that is gone may be given to another.
+          std::erase_if(doomed_, [&](pid_t pid) {
+            return std::find(children.begin(), children.end(), pid) == children.end();
+          });
+          for (const pid_t pid : children) {
             const std::string title = file_content("/proc/" + std::to_string(pid) + "/cmdline");
             if (!title.starts_with("stream-worker:") ||
                 title.find(":" + std::to_string(number)) == std::string::npos)
