@@ -22,7 +22,7 @@ constexpr int kPathAttempts = 100;
 /// that was removed and added again may have two workers of one generation.
 std::string bind_to_free_path(int fd, const std::string& path) {
   for (int attempt = 1;; ++attempt) {
-    const std::string candidate = attempt == 1 ? path : path + "-" + std::to_string(attempt);
+    std::string candidate = attempt == 1 ? path : path + "-" + std::to_string(attempt);
     const sockaddr_un address = unix_address(candidate);
     if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
       return candidate;
