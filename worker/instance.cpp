@@ -125,6 +125,7 @@ void WorkerInstance::on_signal(int signal) {
       log::error("Port {}: the supervisor is gone, ending", port_);
       return loop_.stop();
     case SIGUSR2:  // the chunk in hand is done; the keeper parks the connections
+      if (keeper_) keeper_->renew();
       exit_code_ = kExitRestart;
       return loop_.stop();
     case kRequestSignal:

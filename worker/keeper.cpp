@@ -10,6 +10,7 @@
 #include <cstring>
 #include <ctime>
 #include <string_view>
+#include <utility>
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -133,11 +134,23 @@ void Keeper::revive_if_dead() {
   start();
 }
 
-void Keeper::dismiss() noexcept {
-  if (pid_ == 0) return;
-  ::kill(pid_, SIGKILL);
-  ::waitpid(pid_, nullptr, 0);
-  pid_ = 0;
+/// Should we be killed while there are two, the successor finds connections twice and closes one.
+void Keeper::renew() {
+  const pid_t old = pid_;
+  try {
+    start();
+  } catch (const std::system_error& error) {
+    return log::warning("{}; the keeper {} stays", error.what(), old);
+  }
+  end(old);
+}
+
+void Keeper::dismiss() noexcept { end(std::exchange(pid_, 0)); }
+
+void Keeper::end(pid_t keeper) noexcept {
+  if (keeper == 0) return;
+  ::kill(keeper, SIGKILL);
+  ::waitpid(keeper, nullptr, 0);
 }
 
 }  // namespace serverd

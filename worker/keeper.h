@@ -19,11 +19,14 @@ class Keeper final {
 
   /// SIGCHLD: if the keeper has died, makes another.
   void revive_if_dead();
+  /// Puts a new one in its place, which may be dying: before an exit that leaves connections to it.
+  void renew();
   /// Ends it, so that connections die with us: before a normal exit.
   void dismiss() noexcept;
 
  private:
   void start();
+  static void end(pid_t keeper) noexcept;
 
   UniqueFd entrance_;
   UniqueFd own_pidfd_;

@@ -196,6 +196,31 @@ TEST(Crash, ADeadKeeperIsReplaced) {
   EXPECT_EQ(file_content(port_file(workspace, port)), "alive");
 }
 
+TEST(Crash, AWorkerThatLeavesAfterItsKeeperDiedMakesAnotherFirst) {
+  Workspace workspace;
+  const auto port = free_ports(1);
+  workspace.write("c.toml", config(port));
+  Server server(workspace, {"-c", "c.toml"});
+  const Client client("127.0.0.1", port);
+  ASSERT_TRUE(client.send("before,"));
+  ASSERT_TRUE(server.wait_for_err("Created output file"));
+  const pid_t worker = server.worker(port);
+  const pid_t keeper = keeper_of(worker);
+  // So that it finds both at once: the end of its keeper, and that it is to leave.
+  ASSERT_EQ(::kill(worker, SIGSTOP), 0);
+  ASSERT_EQ(::kill(keeper, SIGKILL), 0);
+  ASSERT_EQ(::kill(worker, SIGUSR2), 0);
+  ASSERT_EQ(::kill(worker, SIGCONT), 0);
+  ASSERT_TRUE(eventually([&] {
+    const pid_t now = server.worker(port);
+    return now != 0 && now != worker;
+  }));
+  ASSERT_TRUE(client.send("after"));
+  client.half_close();
+  EXPECT_TRUE(client.wait_for_close());
+  EXPECT_EQ(file_content(port_file(workspace, port)), "before,after");
+}
+
 TEST(Crash, AStoppedKeeperIsWoken) {
   Workspace workspace;
   const auto port = free_ports(1);

@@ -280,12 +280,17 @@ class Campaign final {
     if (choice < 30) return fill_disk();
     const pid_t worker = kept_worker(number);
     if (worker == 0) return;
-    if (choice < 60) return kill_keeper(worker);
+    if (choice < 60) return workers_may_be_leaving() ? void() : kill_keeper(worker);
     const int signal = choice < 75 ? SIGSTOP : choice < 200 ? SIGSEGV : SIGKILL;
     if (::kill(worker, signal) != 0) return;
     doomed_.insert(worker);
     ++actions_[signal == SIGKILL ? "SIGKILL" : signal == SIGSEGV ? "SIGSEGV" : "SIGSTOP"];
     ++worker_kills_;  // a stopped one is ended by the watchdog
+  }
+
+  /// A reload and an upgrade replace workers, which leave their connections to their keepers.
+  bool workers_may_be_leaving() const {
+    return std::chrono::steady_clock::now() - last_replacement_ < Seconds(3);
   }
 
   /// Worker and keeper dead at once is the documented loss, so the new keeper is waited for.
@@ -305,11 +310,13 @@ class Campaign final {
   void reload() {
     write_config(static_cast<unsigned>(random_()));
     server_->signal(SIGHUP);
+    last_replacement_ = std::chrono::steady_clock::now();
     ++actions_["reload"];
   }
 
   void upgrade() {
     server_->signal(SIGUSR2);
+    last_replacement_ = std::chrono::steady_clock::now();
     ++actions_["upgrade"];
   }
 
@@ -471,6 +478,7 @@ class Campaign final {
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::vector<std::thread> threads_;
   unsigned worker_kills_ = 0;
+  std::chrono::steady_clock::time_point last_replacement_{};
   std::set<pid_t> doomed_;  ///< killed or stopped, though it may not be dead yet
   std::map<std::string, std::uint64_t> actions_;
   std::map<std::string, std::uint64_t> recoveries_;
