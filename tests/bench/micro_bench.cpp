@@ -8,6 +8,8 @@
 #include "common/os/limits.h"
 #include "common/os/socket.h"
 #include "common/os/unique_fd.h"
+#include "common/wire/tsam_command.h"
+#include "common/wire/tsam_frame.h"
 #include "tests/bench/clients.h"
 #include "tests/support/service_rig.h"
 #include "worker/recover.h"
@@ -19,6 +21,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -127,6 +130,48 @@ void capture_read(benchmark::State& state) {
   state.SetItemsProcessed(static_cast<std::int64_t>(packets));
 }
 BENCHMARK(capture_read)->Unit(benchmark::kMicrosecond);
+
+/// Frames as one group's server sends them to another, a SENDMSG of so many bytes each.
+std::string chat_frames(std::size_t count, std::size_t content) {
+  std::string wire;
+  for (std::size_t i = 0; i < count; ++i)
+    tsam::encode(wire, tsam::command_text({"SENDMSG", "bob", "A5_1", std::string(content, 'x')}),
+                 tsam::Framing::kFrames);
+  return wire;
+}
+
+void chat_decode(benchmark::State& state) {
+  constexpr std::size_t kFrames = 100;
+  const std::string wire = chat_frames(kFrames, static_cast<std::size_t>(state.range(0)));
+  std::string scratch;
+  for (auto _ : state) {
+    std::size_t taken = 0;
+    tsam::Position position;
+    for (std::string_view rest = wire; !rest.empty();) {
+      const tsam::Step step = tsam::next_command(rest, position, false, scratch);
+      const auto command = tsam::parse_command(step.text, tsam::Origin::kServer);
+      taken += command.verb == tsam::Verb::kSendMsg ? 1 : 0;
+      rest.remove_prefix(step.consumed);
+      position = step.next;
+    }
+    if (taken != kFrames) state.SkipWithError("not every frame was taken");
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * kFrames));
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * wire.size()));
+}
+BENCHMARK(chat_decode)->ArgName("bytes")->Arg(20)->Arg(4'900)->Unit(benchmark::kMicrosecond);
+
+void chat_encode(benchmark::State& state) {
+  const std::string command(static_cast<std::size_t>(state.range(0)), 'x');
+  std::string wire;
+  for (auto _ : state) {
+    wire.clear();
+    tsam::encode(wire, command, tsam::Framing::kFrames);
+    benchmark::DoNotOptimize(wire.data());
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * command.size()));
+}
+BENCHMARK(chat_encode)->ArgName("bytes")->Arg(20)->Arg(4'900);
 
 }  // namespace
 }  // namespace serverd
