@@ -63,13 +63,40 @@ TEST(Architecture, ServicesDoNotKnowEachOther) {
   }
 }
 
+TEST(Architecture, ClientsDoNotKnowEachOther) {
+  for (const Include& include : includes_below("client")) {
+    if (!include.target.starts_with("client/")) continue;
+    const std::string folder = include.file.substr(0, include.file.find('/', 7) + 1);
+    EXPECT_TRUE(include.target.starts_with(folder))
+        << include.file << " includes " << include.target;
+  }
+}
+
+/// Codecs are given bytes and give bytes: what moves them is somewhere else.
+TEST(Architecture, WireFormatsDoNoInputOrOutput) {
+  const auto includes = includes_below("common/wire");
+  EXPECT_FALSE(includes.empty());
+  for (const Include& include : includes) {
+    const std::string& target = include.target;
+    const bool system = target.starts_with("sys/") || target.ends_with("unistd.h") ||
+                        target.starts_with("fcntl") || target.starts_with("poll");
+    const bool project = target.starts_with("common/") && !target.starts_with("common/wire/") &&
+                         target != "common/printable.h";
+    EXPECT_FALSE(system || project) << include.file << " includes " << target;
+  }
+}
+
 TEST(Architecture, EachVendorLibraryIsKnownToOneFile) {
   const std::map<std::string, std::set<std::string>> allowed = {
       {"boost/process", {"supervisor/spawn.cpp"}},
       {"boost/json", {"supervisor/control_protocol.cpp"}},
       {"toml++", {"common/config_toml.cpp"}},
       {"systemd/", {"common/handoff.cpp", "common/journal.cpp"}},
-      {"CLI/", {"supervisor/main.cpp", "worker/main.cpp", "client/pcap2stream/main.cpp"}},
+      {"CLI/",
+       {"supervisor/main.cpp", "worker/main.cpp", "client/chat/main.cpp",
+        "client/pcap2stream/main.cpp"}},
+      {"histedit.h", {"client/chat/line_editor.cpp"}},
+      {"editline/", {}},
       {"pcap/", {"client/pcap2stream/capture_file.cpp"}},
       {"pcap.h", {"client/pcap2stream/capture_file.cpp"}},
       {"tins/", {"client/pcap2stream/ip_fragments.cpp"}},
