@@ -19,14 +19,11 @@
 namespace serverd::chat {
 namespace {
 
-constexpr char kPrompt[] = "chat> ";
 constexpr int kHistorySize = 500;
 
-char* prompt(EditLine*) {
-  static char text[] = "chat> ";
-  return text;
-}
-static_assert(sizeof kPrompt == 7);
+char prompt_text[] = "chat> ";  // libedit wants it writable, and does not write
+
+char* prompt(EditLine*) { return prompt_text; }
 
 /// What is typed and shown is UTF-8, whatever the environment says.
 void use_utf8() {
@@ -134,7 +131,7 @@ void LineEditor::remember(const char* line) {
 }
 
 std::size_t LineEditor::rows_above_end_of(std::string_view text) const {
-  return (std::strlen(kPrompt) + width_of(text)) / terminal_columns();
+  return (std::strlen(prompt_text) + width_of(text)) / terminal_columns();
 }
 
 /// From the cursor's row and so many above it to the end of the screen.

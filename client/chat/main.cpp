@@ -82,7 +82,7 @@ ExitCode run(const ChatOptions& options) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   Arguments arguments;
   CLI::App app("A client of the chat service", "stream-chat");
   declare(app, arguments);
@@ -99,13 +99,11 @@ int main(int argc, char** argv) {
   options.server = *server;
   options.keepalive = std::chrono::seconds(arguments.keepalive);
   options.patience = std::chrono::seconds(arguments.wait);
-  try {
-    return run(options);
-  } catch (const std::system_error& error) {
-    fmt::print(stderr, "stream-chat: {}\n", error.what());
-    return kExitSystem;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "stream-chat: {}\n", error.what());
-    return kExitBug;
-  }
+  return run(options);
+} catch (const std::system_error& error) {
+  fmt::print(stderr, "stream-chat: {}\n", error.what());
+  return serverd::kExitSystem;
+} catch (const std::exception& error) {
+  fmt::print(stderr, "stream-chat: {}\n", error.what());
+  return serverd::kExitBug;
 }

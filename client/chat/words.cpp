@@ -36,12 +36,11 @@ bool has_comma_form(const tsam::Command& command) {
 std::string wire_form(std::string_view typed) {
   const tsam::Command command = tsam::parse_command(typed, tsam::Origin::kClient);
   if (command.verb == Verb::kUnknown) return std::string(typed);
-  const std::string name = upper(command.name);
+  std::string name = upper(command.name);
   if (command.form == Form::kBare) return name;
   if (command.form == Form::kWords && has_comma_form(command)) {
-    std::string text = name;
-    for (std::size_t i = 0; i < command.count; ++i) text.append(",").append(command.field(i));
-    return text;
+    for (std::size_t i = 0; i < command.count; ++i) name.append(",").append(command.field(i));
+    return name;
   }
   const auto behind = static_cast<std::size_t>(command.name.data() - typed.data()) + name.size();
   return name + std::string(typed.substr(behind));
