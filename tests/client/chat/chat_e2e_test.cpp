@@ -164,6 +164,24 @@ TEST_F(ChatClient, AResetIsAConnectionLost) {
   EXPECT_TRUE(client.out().ends_with("Over and Out\n")) << client.out();
 }
 
+TEST_F(ChatClient, AServerThatGoesInTheMiddleOfManyLinesIsAConnectionLost) {
+  std::string input;
+  while (input.size() < 4'000'000) input += "SENDMSG bob " + std::string(4'000, 'x') + "\n";
+  for (const bool reset : {false, true}) {
+    Program client = start({}, input);
+    FakeConnection connection = server_.accept();
+    EXPECT_TRUE(connection.heard());
+    connection.say("ERROR,LAST,words");
+    EXPECT_TRUE(eventually([&] { return has(client.out(), "] < ERROR,LAST,words\n"); }));
+    if (reset)
+      connection.reset();
+    else
+      connection.close();
+    EXPECT_EQ(client.wait(), 74) << client.err();
+    EXPECT_TRUE(client.out().ends_with("Over and Out\n"));
+  }
+}
+
 TEST_F(ChatClient, KeepsTheConnectionAliveByItself) {
   Program client = start_with_pipe({"--keepalive", "1"});
   FakeConnection connection = server_.accept();

@@ -137,6 +137,23 @@ TEST(ChatTerminal, WhatIsPushedDoesNotDisturbTheLineBeingTyped) {
   expect_good_end(terminal, connection);
 }
 
+TEST(ChatTerminal, ALineOfSeveralRowsGivesWayAsAWhole) {
+  FakeServer server;
+  Terminal terminal(server.port());
+  FakeConnection connection = server.accept();
+  EXPECT_TRUE(terminal.shows("chat> "));
+  const std::string message(180, 'x');  // two rows and a bit of 80 columns
+  terminal.type("SENDMSG bob " + message + "y");
+  EXPECT_TRUE(terminal.shows("y"));
+  connection.say("SENDMSG,bob,carol,hello");
+  EXPECT_TRUE(terminal.shows("\x1b[2A\r\x1b[J["));
+  EXPECT_TRUE(terminal.shows("chat> SENDMSG bob x"));
+  terminal.type("\r");
+  EXPECT_EQ(connection.heard(), "SENDMSG,bob," + message + "y");
+  terminal.type("/quit\r");
+  expect_good_end(terminal, connection);
+}
+
 TEST(ChatTerminal, AHalfTypedKeyHoldsNothingUp) {
   FakeServer server;
   Terminal terminal(server.port(), "1");

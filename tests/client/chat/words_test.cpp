@@ -1,8 +1,12 @@
 #include "client/chat/words.h"
 
+#include "common/wire/tsam_command.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <iterator>
+#include <random>
 #include <string>
 
 namespace serverd::chat {
@@ -31,6 +35,22 @@ TEST(ChatWords, WhatCannotBeMeantIsLeftToTheServer) {
   EXPECT_EQ(wire_form("SENDMSG bob"), "SENDMSG bob") << "no message";
   EXPECT_EQ(wire_form("SENDMSG bob,alice hi"), "SENDMSG bob,alice hi") << "no recipient";
   EXPECT_EQ(wire_form("Hello, server"), "Hello, server");
+}
+
+TEST(ChatWords, NothingChangesItsMeaning) {
+  const std::string parts[] = {"sendmsg", "SENDMSG", "helo", "getmsgs", "keepalive", "Leave", "bob",
+                               "7",       ",",       " ",    " ",       "\t",        "x, y"};
+  std::mt19937 random(1);
+  for (int round = 0; round < 20'000; ++round) {
+    std::string typed;
+    for (unsigned i = random() % 8; i > 0; --i) typed += parts[random() % std::size(parts)];
+    const std::string sent = wire_form(typed);
+    const auto before = tsam::parse_command(typed, tsam::Origin::kClient);
+    const auto after = tsam::parse_command(sent, tsam::Origin::kClient);
+    ASSERT_EQ(before.verb, after.verb) << typed;
+    ASSERT_EQ(before.fields, after.fields) << typed << " became " << sent;
+    ASSERT_LE(sent.size(), typed.size());
+  }
 }
 
 TEST(ChatWords, AStampIsLocalTimeAndTheTextIsHarmless) {
