@@ -126,6 +126,7 @@ TEST(ChatTerminal, WhatIsPushedDoesNotDisturbTheLineBeingTyped) {
   Terminal terminal(server.port());
   FakeConnection connection = server.accept();
   EXPECT_TRUE(terminal.shows("chat> "));
+  EXPECT_TRUE(eventually([&] { return terminal.is_raw(); }));
   terminal.type("SENDMSG al");
   EXPECT_TRUE(terminal.shows("SENDMSG al"));
   connection.say("SENDMSG,bob,carol,\x1b[2Jhello");
@@ -142,6 +143,7 @@ TEST(ChatTerminal, ALineOfSeveralRowsGivesWayAsAWhole) {
   Terminal terminal(server.port());
   FakeConnection connection = server.accept();
   EXPECT_TRUE(terminal.shows("chat> "));
+  EXPECT_TRUE(eventually([&] { return terminal.is_raw(); }));
   const std::string message(180, 'x');  // two rows and a bit of 80 columns
   terminal.type("SENDMSG bob " + message + "y");
   EXPECT_TRUE(terminal.shows("y"));
@@ -159,6 +161,7 @@ TEST(ChatTerminal, AHalfTypedKeyHoldsNothingUp) {
   Terminal terminal(server.port(), "1");
   FakeConnection connection = server.accept();
   EXPECT_TRUE(terminal.shows("chat> "));
+  EXPECT_TRUE(eventually([&] { return terminal.is_raw(); }));
   terminal.type("\x1b");
   EXPECT_EQ(connection.heard(), "KEEPALIVE");
   connection.say("STATUSRESP,A5_43,load,9.00");
@@ -185,6 +188,7 @@ TEST(ChatTerminal, ALostConnectionEndsItWhileSomebodyTypes) {
   Terminal terminal(server.port());
   FakeConnection connection = server.accept();
   EXPECT_TRUE(terminal.shows("chat> "));
+  EXPECT_TRUE(eventually([&] { return terminal.is_raw(); }));
   terminal.type("half a line");
   EXPECT_TRUE(terminal.shows("half a line"));
   connection.reset();
