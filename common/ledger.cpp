@@ -32,7 +32,7 @@ std::string_view text_in(std::span<const char> field) noexcept {
 
 const char* cause_name(Cause cause) noexcept {
   constexpr std::array<const char*, static_cast<std::size_t>(Cause::kCount)> kNames = {
-      "eof", "reset", "idle", "stopped", "error", "blamed", "lost", "killed"};
+      "eof", "reset", "idle", "stopped", "error", "blamed", "lost", "killed", "slow"};
   return cause < Cause::kCount ? kNames[static_cast<std::size_t>(cause)] : "?";
 }
 

@@ -40,6 +40,7 @@ enum class Cause : std::uint32_t {
   kBlamed,   ///< what it sent has ended workers
   kLost,     ///< it died with a worker
   kKilled,   ///< on request
+  kSlow,     ///< it did not read what it was sent
   kCount
 };
 const char* cause_name(Cause cause) noexcept;

@@ -3,6 +3,7 @@
 #include "worker/tcp_progress.h"
 
 #include <cerrno>
+#include <utility>
 
 #include <sys/socket.h>
 
@@ -36,8 +37,9 @@ Connection::Connection(Loop& loop, ConnectionHost& host, Intake& intake, UniqueF
   // What the worker before waited for may be there already, or be worth an answer.
   if (origin == Origin::kResumed && session_->leaves_bytes()) wait_for_more_than(0);
   if (!session_->answers()) return;
-  sent_ =
-      origin == Origin::kResumed ? bytes_written_to(fd_.get()) : std::optional<std::uint64_t>(0);
+  const Opener opener = session_->opened_by_us() ? Opener::kUs : Opener::kPeer;
+  sent_ = origin == Origin::kResumed ? bytes_written_to(fd_.get(), opener)
+                                     : std::optional<std::uint64_t>(0);
   write_output();
 }
 
@@ -55,8 +57,9 @@ void Connection::resume() noexcept {
 }
 
 void Connection::watch_what_is_due() noexcept {
-  if (!paused_ && !finished_)
-    watch_.want(static_cast<short>(kReading | (output_due_ ? POLLOUT : 0)));
+  if (paused_ || finished_) return;
+  const bool reading = !crowded_ && !eof_;
+  watch_.want(static_cast<short>((reading ? kReading : 0) | (output_due_ ? POLLOUT : 0)));
 }
 
 void Connection::stop_after_received() {
@@ -64,6 +67,12 @@ void Connection::stop_after_received() {
   stop_mark_ = slot_.bytes + bytes_waiting_in(fd_.get());
   if (stop_mark_reached()) return finish(Cause::kStopped);
   if (held_ > 0) wait_for_more_than(0);  // what the session waits for does not come any more
+}
+
+std::optional<SocketAddress> Connection::local_address() const try {
+  return SocketAddress::local_of(fd_.get());
+} catch (const std::system_error&) {
+  return std::nullopt;
 }
 
 void Connection::kill() {
@@ -78,8 +87,17 @@ bool Connection::stop_mark_reached() const noexcept {
 }
 
 void Connection::on_ready(short events) {
-  if ((events & POLLOUT) != 0) write_output();
-  if ((events & ~POLLOUT) != 0) read_chunk((events & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
+  if ((events & POLLOUT) != 0) {
+    last_heard_ = loop_.now();  // the peer has taken some
+    write_output();
+    end_if_due();
+  }
+  if (finished_ || (events & ~POLLOUT) == 0) return;
+  if (crowded_ || eof_) {  // POLLERR or POLLHUP: the peer takes nothing more
+    give_up_output({});
+    if (eof_) return finish_after_eof();
+  }
+  read_chunk((events & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
 }
 
 void Connection::read_chunk(bool ended) {
@@ -91,18 +109,56 @@ void Connection::read_chunk(bool ended) {
     slot_.last_byte_at.store(static_cast<std::uint64_t>(last_heard_.time_since_epoch().count()),
                              std::memory_order_relaxed);
   }
-  if (result.outcome == Intake::Outcome::kMoved) host_.on_progress(*this);
+  if (result.outcome == Intake::Outcome::kDeferred) {
+    deferred_ = {result, ended};
+    return host_.on_deferred(*this);
+  }
+  after_chunk(result, ended);
+}
+
+void Connection::settle() {
+  if (finished_) return;
+  if (deferred_) {
+    const Deferred chunk = *std::exchange(deferred_, std::nullopt);
+    intake_.settle(fd_.get(), slot_index_, chunk.result.bytes);
+    return after_chunk(chunk.result, chunk.ended);
+  }
   if (sent_) write_output();
+  end_if_due();
+}
+
+/// As the session, or the peer's end, asks for, once the output is sent.
+void Connection::end_if_due() {
+  if (finished_) return;
+  const std::optional<Cause> cause = session_->ending();
+  if (cause == Cause::kSlow) return finish(Cause::kSlow);
+  if (sent_ && (output_due_ || more_output_)) return;
+  if (cause) return finish(*cause);
+  if (eof_) finish_after_eof();
+}
+
+void Connection::after_chunk(const Intake::Result& result, bool ended) {
+  const bool last = ended || stop_mark_;
+  if (result.outcome == Intake::Outcome::kMoved || result.outcome == Intake::Outcome::kDeferred)
+    host_.on_progress(*this);
+  crowded_ = result.crowded && sent_;
+  if (sent_) write_output();
+  end_if_due();
+  if (finished_) return;
   switch (result.outcome) {
+    case Intake::Outcome::kDeferred:
     case Intake::Outcome::kMoved:
     case Intake::Outcome::kDrained:
       if (stop_mark_reached()) return finish(Cause::kStopped);
+      if (result.crowded) return wait_for_more_than(0);  // there are enough
       if (last && result.held > 0 && result.bytes == 0)
         return ended ? finish_after_eof() : finish(Cause::kStopped);
       if (result.held != held_) wait_for_more_than(result.held);
       return;
     case Intake::Outcome::kEof:
-      return finish_after_eof();
+      eof_ = true;
+      watch_what_is_due();
+      return end_if_due();
     case Intake::Outcome::kReset:
       return finish(Cause::kReset, result.error);
     case Intake::Outcome::kStalled:
@@ -133,13 +189,17 @@ void Connection::write_output() noexcept {
     else if (errno != EINTR)
       give_up_output({errno, std::generic_category()});
   }
+  more_output_ = sent_ && session_->more_output();
+  if (!output_due_ && !more_output_) crowded_ = false;
   watch_what_is_due();
 }
 
 /// The peer is gone. What it had sent is still read; that it was a reset is said only once, here.
 void Connection::give_up_output(std::error_code error) noexcept {
   sent_.reset();
-  if (error != std::errc::broken_pipe) send_error_ = error;
+  if (error && error != std::errc::broken_pipe) send_error_ = error;
+  crowded_ = more_output_ = false;
+  session_->on_deaf();
 }
 
 void Connection::finish_after_eof() {

@@ -25,6 +25,8 @@ class ConnectionHost {
   virtual void on_stalled(Connection& connection, std::error_code error) = 0;
   /// Its bytes were stored.
   virtual void on_progress(Connection& connection) = 0;
+  /// Its bytes wait for the service's commit at the end of the turn; then `settle` or `take_back`.
+  virtual void on_deferred(Connection& connection) = 0;
 
  protected:
   ~ConnectionHost() = default;
@@ -47,6 +49,8 @@ class Connection final {
   ledger::Slot& slot() const noexcept { return slot_; }
   Session& session() const noexcept { return *session_; }
   bool finished() const noexcept { return finished_; }
+  /// The address that the peer reached us at; empty if the socket does not say.
+  std::optional<SocketAddress> local_address() const;
 
   void pause() noexcept;
   void resume() noexcept;
@@ -54,10 +58,16 @@ class Connection final {
   void stop_after_received();
   /// Ends the connection at once, with RST; what was not read is lost.
   void kill();
+  /// The service has committed: takes what was deferred from the socket, and sends what is due.
+  void settle();
+  /// It could not: what was deferred stays in the socket, to be shown again.
+  void take_back() noexcept { deferred_.reset(); }
 
  private:
   void on_ready(short events);
   void read_chunk(bool ended);
+  void after_chunk(const Intake::Result& result, bool ended);
+  void end_if_due();
   void wait_for_more_than(std::size_t held) noexcept;
   void write_output() noexcept;
   void give_up_output(std::error_code error) noexcept;
@@ -81,6 +91,14 @@ class Connection final {
   std::optional<std::uint64_t> sent_;       ///< bytes; empty: nothing can or need be sent
   std::error_code send_error_;              ///< the reset that sending met before reading did
   bool output_due_ = false;                 ///< the socket has no room for it now
+  bool more_output_ = false;                ///< the session is about to have more
+  bool crowded_ = false;                    ///< nothing is read until the peer has taken its output
+  bool eof_ = false;                        ///< the peer has finished, and may still read
+  struct Deferred {
+    Intake::Result result;
+    bool ended;
+  };
+  std::optional<Deferred> deferred_;  ///< taken by the session, to be committed
   bool paused_ = false;
   bool finished_ = false;
   Timer idle_;

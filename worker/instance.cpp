@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <ctime>
+#include <utility>
 
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ using ledger::Slot;
 using ledger::SlotState;
 
 namespace {
+
+constexpr auto kConnectTimeout = std::chrono::seconds(10);
 
 std::uint64_t realtime_ns() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -48,6 +51,7 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
                 SIGPIPE, SIGXFSZ},
                [this](int signal) { on_signal(signal); }) {
   ++ledger_.header().generation;
+  service_->attach(*this);
   if (handoff.parcel_out) keeper_.emplace(std::move(handoff.parcel_out));
   std::vector<UniqueFd> parked;
   for (const UniqueFd& parcel : handoff.parcels)
@@ -93,8 +97,9 @@ void WorkerInstance::recover_connections(std::vector<UniqueFd> parked) {
     log::error("Port {}: {} connections were lost with the worker before", port_, recovery.lost);
 }
 
-/// Accepted by a worker that died before it could note it.
+/// Accepted by a worker that died before it could note it, or just made by it, to nobody's use.
 void WorkerInstance::take_newcomer(UniqueFd fd) {
+  if (SocketAddress::local_of(fd.get()).port() != port_) return;
   const SocketAddress peer = SocketAddress::peer_of(fd.get()).value_or(SocketAddress());
   on_accepted(std::move(fd), peer);
 }
@@ -247,7 +252,9 @@ void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error
 
 void WorkerInstance::on_stalled(Connection& connection, std::error_code error) {
   if (error != std::errc::resource_unavailable_try_again) {
-    if (stalled_.empty()) say_stalled(connection, error);
+    const Sink* sink = connection.session().sink();
+    if (stalled_.empty())
+      say_stalled(sink != nullptr ? sink->path() : fmt::format("Port {}", port_), error);
     stalled_.insert(connection.slot_index());
   }
   if (service_->shares_output()) return pause_all();
@@ -255,11 +262,78 @@ void WorkerInstance::on_stalled(Connection& connection, std::error_code error) {
   wait_for_room();
 }
 
-void WorkerInstance::say_stalled(const Connection& connection, std::error_code error) {
+void WorkerInstance::say_stalled(const std::string& what, std::error_code error) {
   ++ledger_.counters().write_errors;
-  const Sink* sink = connection.session().sink();
-  log::error("{}: {}; reading stops until it can be written again",
-             sink != nullptr ? sink->path() : fmt::format("Port {}", port_), error.message());
+  log::error("{}: {}; reading stops until it can be written again", what, error.message());
+}
+
+void WorkerInstance::on_deferred(Connection& connection) { wake(connection.slot_index()); }
+
+void WorkerInstance::wake(std::uint32_t slot_index) {
+  awake_.push_back(slot_index);
+  commit_soon();
+}
+
+void WorkerInstance::commit_soon() {
+  if (!std::exchange(commit_due_, true)) loop_.defer([this] { end_turn(); });
+}
+
+/// One commit for all that the turn has brought; only then do bytes leave their sockets and answers
+/// go out.
+void WorkerInstance::end_turn() {
+  commit_due_ = false;
+  const std::vector<std::uint32_t> awake = std::exchange(awake_, {});
+  const std::error_code error = service_->commit();
+  for (const std::uint32_t index : awake) {
+    const auto found = connections_.find(index);
+    if (found == connections_.end()) continue;
+    if (error)
+      found->second->take_back();
+    else
+      found->second->settle();
+  }
+  if (error) return on_commit_failed(error);
+  if (std::exchange(commit_failing_, false))
+    log::info("Port {}: what comes can be stored again", port_);
+}
+
+void WorkerInstance::on_commit_failed(std::error_code error) {
+  if (!std::exchange(commit_failing_, true)) say_stalled(fmt::format("Port {}", port_), error);
+  pause_all();
+}
+
+void WorkerInstance::connect(const SocketAddress& address, std::uint64_t token) {
+  const auto done = [this, address, token](UniqueFd fd, std::error_code error) {
+    loop_.defer([this, token] { attempts_.erase(token); });
+    if (error) return service_->on_connect_failed(token, error);
+    on_connected(std::move(fd), address, token);
+  };
+  try {
+    attempts_[token] = std::make_unique<ConnectAttempt>(loop_, address, kConnectTimeout, done);
+  } catch (const std::system_error& failure) {
+    loop_.defer([this, token, error = failure.code()] {
+      attempts_.erase(token);
+      service_->on_connect_failed(token, error);
+    });
+  }
+}
+
+/// Our own connections have slots like any other.
+void WorkerInstance::on_connected(UniqueFd fd, const SocketAddress& peer, std::uint64_t token) {
+  if (free_slots_.empty() || phase_ != Phase::kServing)
+    return service_->on_connect_failed(token, std::make_error_code(std::errc::no_buffer_space));
+  const std::uint32_t index = take_slot();
+  Slot& slot = ledger_.slots()[index];
+  fill_slot(slot, fd.get(), peer);
+  log::info("Connected to {} from port {} (connection {})", peer.to_string(), port_,
+            slot.id.load());
+  add_connection(std::move(fd), index, service_->open_outgoing(slot, token),
+                 Connection::Origin::kAccepted);
+}
+
+std::optional<SocketAddress> WorkerInstance::local_address(std::uint32_t slot_index) const {
+  const auto found = connections_.find(slot_index);
+  return found == connections_.end() ? std::nullopt : found->second->local_address();
 }
 
 void WorkerInstance::pause_all() {

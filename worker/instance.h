@@ -6,10 +6,12 @@
 #include "common/loop/loop.h"
 #include "common/loop/signals.h"
 #include "common/notify.h"
+#include "worker/connect_attempt.h"
 #include "worker/connection.h"
 #include "worker/intake.h"
 #include "worker/keeper.h"
 #include "worker/listener.h"
+#include "worker/service_host.h"
 #include "worker/session.h"
 
 #include <chrono>
@@ -22,7 +24,7 @@
 namespace serverd {
 
 /// One port's worker: owns its loop, listeners, connections and service.
-class WorkerInstance final : ConnectionHost {
+class WorkerInstance final : ConnectionHost, ServiceHost {
  public:
   /// `handoff.ledger` must be set. Recovers what earlier workers left. Throws std::system_error,
   /// ledger::LedgerError.
@@ -56,10 +58,20 @@ class WorkerInstance final : ConnectionHost {
   void on_finished(Connection& connection, ledger::Cause cause, std::error_code error) override;
   void on_stalled(Connection& connection, std::error_code error) override;
   void on_progress(Connection& connection) override;
-  void say_stalled(const Connection& connection, std::error_code error);
+  void on_deferred(Connection& connection) override;
+  void say_stalled(const std::string& what, std::error_code error);
   void pause_all();
   void wait_for_room();
   void retry_output();
+
+  Loop& loop() noexcept override { return loop_; }
+  void commit_soon() override;
+  void wake(std::uint32_t slot_index) override;
+  void connect(const SocketAddress& address, std::uint64_t token) override;
+  std::optional<SocketAddress> local_address(std::uint32_t slot_index) const override;
+  void end_turn();
+  void on_commit_failed(std::error_code error);
+  void on_connected(UniqueFd fd, const SocketAddress& peer, std::uint64_t token);
 
   void collect_free_slots();
   void recover_connections(std::vector<UniqueFd> parked);
@@ -81,6 +93,10 @@ class WorkerInstance final : ConnectionHost {
   bool paused_ = false;  ///< output that all share is failing, nothing is read
   std::unordered_set<std::uint32_t> stalled_;  ///< slots whose output has failed
   bool full_logged_ = false;
+  bool commit_due_ = false;
+  bool commit_failing_ = false;
+  std::vector<std::uint32_t> awake_;  ///< slots whose connections look after the commit
+  std::unordered_map<std::uint64_t, std::unique_ptr<ConnectAttempt>> attempts_;  ///< by token
   int exit_code_ = 0;
   Timer output_retry_;
   std::chrono::microseconds watchdog_ = take_watchdog_interval();

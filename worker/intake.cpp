@@ -26,7 +26,8 @@ Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& ses
   const Taken taken = interpret(slot_index, session, bytes, last);
   const std::size_t held = bytes.size() - taken.protocol - taken.payload;
   if (held == bytes.size())
-    return {taken.blocked ? Outcome::kBlocked : Outcome::kDrained, 0, {}, held};
+    return {taken.blocked ? Outcome::kBlocked : Outcome::kDrained, 0, {}, held, taken.crowded};
+  if (taken.deferred) return {Outcome::kDeferred, taken.protocol, {}, held, taken.crowded};
   Chunk chunk{slot_index, bytes.subspan(taken.protocol, taken.payload), taken.protocol,
               taken.protocol};
   Sink* sink = nullptr;
@@ -38,12 +39,24 @@ Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& ses
   std::error_code store_error;
   if (sink != nullptr) store_error = store(chunk, *sink);
   commit(chunk, sink);
+  take_out(fd, chunk);
+  if (store_error) return {Outcome::kStalled, chunk.consumed, store_error};
+  return {
+      taken.blocked ? Outcome::kBlocked : Outcome::kMoved, chunk.consumed, {}, held, taken.crowded};
+}
+
+void Intake::settle(int fd, std::uint32_t slot_index, std::size_t bytes) noexcept {
+  const Chunk chunk{slot_index, {}, bytes, bytes};
+  note_intent(chunk, 0);
+  commit(chunk, nullptr);
+  take_out(fd, chunk);
+}
+
+void Intake::take_out(int fd, const Chunk& chunk) noexcept {
   if (chunk.consumed > 0 && !discard(fd, chunk.consumed))
     log::error("connection {}: {} stored bytes could not be taken from the socket",
-               ledger_.slots()[slot_index].id.load(), chunk.consumed);
+               ledger_.slots()[chunk.slot_index].id.load(), chunk.consumed);
   forget_intent();
-  if (store_error) return {Outcome::kStalled, chunk.consumed, store_error};
-  return {taken.blocked ? Outcome::kBlocked : Outcome::kMoved, chunk.consumed, {}, held};
 }
 
 /// Bytes whose interpretation ends the worker must not end every worker after it.

@@ -29,12 +29,14 @@ class Intake final {
     kReset,    ///< the connection is broken (`error`), and everything that arrived is stored
     kStalled,  ///< the sink does not take bytes (`error`); they stay in the socket
     kBlocked,  ///< as kStalled, for the service's other output
+    kDeferred  ///< `bytes` are to leave the socket when the service has committed them: `settle`
   };
   struct Result {
     Outcome outcome;
     std::size_t bytes = 0;
     std::error_code error{};
     std::size_t held = 0;  ///< shown to the session, which waits for more before it takes them
+    bool crowded = false;  ///< the held bytes do not wait for more: see Taken
   };
 
   enum class More {
@@ -44,6 +46,9 @@ class Intake final {
   /// One chunk of at most `limit` bytes from the non-blocking socket `fd`.
   Result move_chunk(int fd, std::uint32_t slot_index, Session& session, More more = More::kMayCome,
                     std::size_t limit = kChunkSize) noexcept;
+
+  /// Takes bytes from the socket that the service has committed.
+  void settle(int fd, std::uint32_t slot_index, std::size_t bytes) noexcept;
 
   /// The steps of move_chunk, one by one.
   struct Chunk {
@@ -56,6 +61,7 @@ class Intake final {
   void note_intent(const Chunk& chunk, std::uint64_t file_offset) noexcept;
   std::error_code store(Chunk& chunk, Sink& sink) noexcept;
   void commit(const Chunk& chunk, Sink* sink) noexcept;
+  void take_out(int fd, const Chunk& chunk) noexcept;
   static bool discard(int fd, std::size_t bytes) noexcept;
   void forget_intent() noexcept;
 

@@ -37,12 +37,19 @@ std::optional<std::uint32_t> settle_intent(ledger::Ledger& ledger, Service& serv
   return intent.slot;
 }
 
-/// Takes from the socket what is already in the file, for the one connection that was in hand; any
-/// other must be in step.
-void bring_into_step(ledger::Ledger& ledger, const ledger::Slot& slot, int fd, bool in_hand) {
-  if (!in_hand && has_taken(fd, slot.bytes)) return;
+/// What a service has committed is safe, though the predecessor did not come to count it.
+void count_committed(ledger::Ledger& ledger, ledger::Slot& slot, std::uint64_t committed) {
+  if (committed <= slot.bytes) return;
+  ledger.counters().bytes += committed - slot.bytes;
+  slot.bytes = committed;
+}
+
+/// Takes from the socket what is already safe, for a connection that may lag behind: the one that
+/// was in hand, and any whose service committed by itself. All others must be in step.
+void bring_into_step(ledger::Ledger& ledger, const ledger::Slot& slot, int fd, bool may_lag) {
+  if (!may_lag && has_taken(fd, slot.bytes)) return;
   std::optional<std::uint64_t> taken = bytes_taken_from(fd);
-  if (in_hand && taken && *taken < slot.bytes) {
+  if (may_lag && taken && *taken < slot.bytes) {
     Intake::discard(fd, slot.bytes - *taken);
     taken = bytes_taken_from(fd);
   }
@@ -109,7 +116,9 @@ Recovery recover(ledger::Ledger& ledger, Service& service, std::vector<UniqueFd>
       reset_connection(ledger, slot, std::move(found->second));
       by_cookie.erase(found);
     } else if (found != by_cookie.end()) {
-      bring_into_step(ledger, slot, found->second.get(), in_hand == index);
+      const std::optional<std::uint64_t> committed = service.committed_offset(slot);
+      if (committed) count_committed(ledger, slot, *committed);
+      bring_into_step(ledger, slot, found->second.get(), committed || in_hand == index);
       slot.state.store(SlotState::kOpen, std::memory_order_release);
       recovery.resumed.push_back({index, std::move(found->second), service.resume(slot)});
       by_cookie.erase(found);

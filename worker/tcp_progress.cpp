@@ -114,7 +114,8 @@ bool has_taken(int fd, std::uint64_t expected) noexcept {
   return plainly || bytes_taken_from(fd) == expected;
 }
 
-std::optional<std::uint64_t> bytes_written_to(int fd) noexcept {
+std::optional<std::uint64_t> bytes_written_to(int fd, Opener opener) noexcept {
+  const std::uint64_t syn = opener == Opener::kUs ? 1 : 0;
   constexpr int kAttempts = 1000;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     int queued = 0;
@@ -122,7 +123,7 @@ std::optional<std::uint64_t> bytes_written_to(int fd) noexcept {
     if (!before || ::ioctl(fd, SIOCOUTQ, &queued) != 0) return std::nullopt;
     const auto after = read_info(fd);
     if (after && after->acknowledged == before->acknowledged)
-      return before->acknowledged + static_cast<std::uint64_t>(queued);
+      return before->acknowledged - syn + static_cast<std::uint64_t>(queued);
   }
   return std::nullopt;
 }

@@ -14,10 +14,13 @@ std::optional<std::uint64_t> bytes_taken_from(int fd) noexcept;
 /// arrives meanwhile.
 bool has_taken(int fd, std::uint64_t expected) noexcept;
 
-/// How many bytes have been written to the connected TCP socket `fd` since it was accepted: those
-/// that the peer has acknowledged (tcpi_bytes_acked) and those that are still queued (SIOCOUTQ).
-/// Empty if `fd` cannot be asked.
-std::optional<std::uint64_t> bytes_written_to(int fd) noexcept;
+/// Which side of a connection we are.
+enum class Opener { kPeer, kUs };
+
+/// How many bytes have been written to the connected TCP socket `fd`: those that the peer has
+/// acknowledged (tcpi_bytes_acked, which counts our SYN as one where we connected) and those that
+/// are still queued (SIOCOUTQ). Empty if `fd` cannot be asked.
+std::optional<std::uint64_t> bytes_written_to(int fd, Opener opener = Opener::kPeer) noexcept;
 
 /// SIOCINQ: bytes waiting in the socket, 0 if it cannot be asked.
 std::uint64_t bytes_waiting_in(int fd) noexcept;

@@ -26,14 +26,20 @@ using test::TcpPair;
 struct FakeSession final : Session {
   Taken on_bytes(std::span<const std::byte> bytes, bool last) noexcept override {
     ++calls;
-    if (blocked) return {0, 0, true};
+    if (blocked) return {.blocked = true};
+    if (crowd_at > 0 && text.size() >= crowd_at && !deaf) return {.crowded = true};
     if (stubborn || (bytes.size() < least && !last)) return {};
     taken.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    return {.protocol = bytes.size()};
+    if (echoes) text += taken.substr(taken.size() - bytes.size());
+    return {.protocol = bytes.size(), .deferred = defers};
   }
   bool leaves_bytes() const noexcept override { return true; }
-  bool answers() const noexcept override { return !text.empty(); }
+  bool answers() const noexcept override { return echoes || !text.empty(); }
+  bool more_output() const noexcept override { return more; }
+  std::optional<Cause> ending() const noexcept override { return ending_for; }
+  void on_deaf() noexcept override { deaf = true; }
   std::span<const std::byte> output(std::uint64_t sent) noexcept override {
+    if (crowd_at > 0 && sent >= text.size()) crowd_at = 0;  // there is room again
     const std::string_view rest = std::string_view(text).substr(std::min(sent, text.size()));
     return std::as_bytes(std::span(rest));
   }
@@ -43,6 +49,12 @@ struct FakeSession final : Session {
   std::size_t least = 1;
   bool stubborn = false;  ///< takes nothing, even what is last
   bool blocked = false;
+  bool defers = false;
+  bool echoes = false;
+  bool more = false;
+  bool deaf = false;
+  std::size_t crowd_at = 0;  ///< takes nothing while so much is said and not sent
+  std::optional<Cause> ending_for;
   std::string text;
   std::string taken;
   int calls = 0;
@@ -62,6 +74,7 @@ class ConnectionTest : public testing::Test, protected ConnectionHost {
     connection.pause();
   }
   void on_progress(Connection&) override {}
+  void on_deferred(Connection&) override { ++deferred_; }
 
   int client() const { return pair_.client.get(); }
   int server() const { return connection_fd_; }
@@ -143,6 +156,7 @@ class ConnectionTest : public testing::Test, protected ConnectionHost {
   std::optional<Cause> finished_;
   std::error_code error_;
   int stalls_ = 0;
+  int deferred_ = 0;
   std::size_t sent_ = 0;
 
  private:
@@ -261,6 +275,128 @@ TEST_F(ConnectionTest, ThePeersEndIsAnEndThoughItTakesNoAnswer) {
   connect(saying("hello"));
   ASSERT_TRUE(turn_until_finished());
   EXPECT_EQ(finished_, Cause::kEof);
+}
+
+// Bytes that the service commits
+
+TEST_F(ConnectionTest, DeferredBytesStayInTheSocketUntilTheyAreSettled) {
+  connect([](FakeSession& session) { session.defers = session.echoes = true; });
+  send("data");
+  ASSERT_TRUE(turn_until([&] { return deferred_ == 1; }));
+  EXPECT_EQ(bytes_waiting_in(server()), 4U);
+  EXPECT_EQ(ledger_.slots()[0].bytes, 0U);
+  EXPECT_EQ(received(), "") << "no answer to what may be forgotten yet";
+  connection_->settle();
+  EXPECT_EQ(bytes_waiting_in(server()), 0U);
+  EXPECT_EQ(ledger_.slots()[0].bytes, 4U);
+  EXPECT_EQ(ledger_.counters().bytes, 4U);
+  EXPECT_EQ(receive(4), "data");
+}
+
+TEST_F(ConnectionTest, DeferredBytesThatAreTakenBackAreShownAgain) {
+  connect([](FakeSession& session) { session.defers = true; });
+  send("data");
+  ASSERT_TRUE(turn_until([&] { return deferred_ == 1; }));
+  connection_->take_back();
+  ASSERT_TRUE(turn_until([&] { return deferred_ == 2; }));
+  EXPECT_EQ(session_->taken, "datadata");
+  EXPECT_EQ(ledger_.slots()[0].bytes, 0U);
+}
+
+TEST_F(ConnectionTest, ThePeersEndComesAfterTheDeferredBytes) {
+  connect([](FakeSession& session) { session.defers = true; });
+  send("data");
+  finish();
+  ASSERT_TRUE(turn_until([&] { return deferred_ == 1; }));
+  EXPECT_FALSE(finished_);
+  connection_->settle();
+  ASSERT_TRUE(turn_until_finished());
+  EXPECT_EQ(session_->taken, "data");
+  EXPECT_EQ(finished_, Cause::kEof);
+}
+
+// A peer that does not read
+
+constexpr std::size_t kMuch = 20'000'000;
+
+TEST_F(ConnectionTest, ACrowdedSessionIsShownTheRestWhenThePeerHasRead) {
+  const std::string text = test::stream_bytes(kMuch, 1);
+  connect([&](FakeSession& session) {
+    session.text = text;
+    session.crowd_at = 1;
+  });
+  send("data");
+  turn_for(30ms);
+  EXPECT_EQ(session_->taken, "");
+  int turns = 0;
+  turn_until([&] { return ++turns > 1000; }, 30ms);
+  EXPECT_LT(turns, 20) << "waiting costs nothing";
+  EXPECT_TRUE(receive(text.size()) == text);
+  EXPECT_TRUE(turn_until([&] { return session_->taken == "data"; }));
+}
+
+TEST_F(ConnectionTest, ACrowdedSessionIsShownTheRestWhenThePeerIsGone) {
+  connect([](FakeSession& session) {
+    session.text = test::stream_bytes(kMuch, 1);
+    session.crowd_at = 1;
+  });
+  send("data");
+  turn_for(30ms);
+  reset();
+  ASSERT_TRUE(turn_until_finished());
+  EXPECT_TRUE(session_->deaf);
+  EXPECT_EQ(session_->taken, "data");
+  EXPECT_EQ(finished_, Cause::kReset);
+}
+
+TEST_F(ConnectionTest, APeerThatHasFinishedStillGetsItsOutput) {
+  const std::string text = test::stream_bytes(kMuch, 1);
+  connect(saying(text));
+  finish();
+  turn_for(30ms);
+  EXPECT_FALSE(finished_);
+  EXPECT_TRUE(receive(text.size()) == text);
+  ASSERT_TRUE(turn_until_finished());
+  EXPECT_EQ(finished_, Cause::kEof);
+}
+
+TEST_F(ConnectionTest, APeerThatHasFinishedWaitsForOutputThatIsAnnounced) {
+  connect([](FakeSession& session) {
+    session.text = "one";
+    session.more = true;
+  });
+  finish();
+  turn_for(10ms);
+  EXPECT_FALSE(finished_);
+  session_->text = "onetwo";
+  session_->more = false;
+  connection_->settle();
+  EXPECT_EQ(receive(6), "onetwo");
+  EXPECT_EQ(finished_, Cause::kEof);
+}
+
+TEST_F(ConnectionTest, APeerThatHasFinishedAndNeverReadsIsIdle) {
+  connect(saying(test::stream_bytes(kMuch, 1)), 30ms);
+  finish();
+  ASSERT_TRUE(turn_until_finished());
+  EXPECT_EQ(finished_, Cause::kIdle);
+}
+
+TEST_F(ConnectionTest, EndsForTheSessionWhenItsOutputIsSent) {
+  const std::string text = test::stream_bytes(kMuch, 1);
+  connect([&](FakeSession& session) { session.text = text; });
+  session_->ending_for = Cause::kEof;
+  connection_->settle();
+  EXPECT_FALSE(finished_);
+  EXPECT_TRUE(receive(text.size()) == text);
+  EXPECT_TRUE(turn_until_finished());
+}
+
+TEST_F(ConnectionTest, ASlowPeerIsNotWaitedFor) {
+  connect(saying(test::stream_bytes(kMuch, 1)));
+  session_->ending_for = Cause::kSlow;
+  connection_->settle();
+  EXPECT_EQ(finished_, Cause::kSlow);
 }
 
 // Bytes that the session leaves in the socket

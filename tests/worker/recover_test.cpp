@@ -335,6 +335,48 @@ TEST_F(RecoverTest, BytesThatWereStoredAndNotTakenOutsideOfAChunkAreSaid) {
   EXPECT_EQ(bytes_taken_from(fd(1)), std::optional<std::uint64_t>(0)) << "and none is thrown away";
 }
 
+/// Knows by itself how much of a connection is safe.
+struct CommittingService final : Service {
+  std::unique_ptr<Session> open(Slot&) override { return nullptr; }
+  std::unique_ptr<Session> resume(Slot&) override { return std::make_unique<StubSession>(); }
+  void rotate() noexcept override {}
+  std::error_code retry() noexcept override { return {}; }
+  std::optional<std::uint64_t> committed_offset(const Slot&) noexcept override { return committed; }
+
+  struct StubSession final : Session {
+    Taken on_bytes(std::span<const std::byte>, bool) noexcept override { return {}; }
+  };
+  std::optional<std::uint64_t> committed;
+};
+
+TEST_F(RecoverTest, WhatAServiceHasCommittedIsTakenFromTheSocket) {
+  send_everything();
+  for (const std::uint64_t counted : {0U, 400U, 1000U}) {  // by the worker that died
+    slot(0).bytes = counted;
+    counters().bytes = counted;
+    CommittingService service;
+    service.committed = 1000;
+    std::vector<UniqueFd> connections;
+    connections.push_back(duplicate(fd(0)));
+    recover(rig_.ledger, service, std::move(connections));
+    EXPECT_EQ(slot(0).bytes, 1000U);
+    EXPECT_EQ(counters().bytes, 1000U);
+    EXPECT_EQ(bytes_taken_from(fd(0)), 1000U);
+  }
+  EXPECT_EQ(counters().out_of_step, 0U);
+}
+
+TEST_F(RecoverTest, BytesThatWereTakenBeforeTheirCommitAreSaid) {
+  send_everything();
+  ASSERT_TRUE(Intake::discard(fd(0), 10));
+  CommittingService service;
+  service.committed = 0;
+  std::vector<UniqueFd> connections;
+  connections.push_back(duplicate(fd(0)));
+  recover(rig_.ledger, service, std::move(connections));
+  EXPECT_EQ(counters().out_of_step, 1U);
+}
+
 TEST_F(RecoverTest, AnIntentForASlotThatDoesNotExistIsHarmless) {
   send_everything();
   ASSERT_TRUE(move(0));

@@ -246,6 +246,40 @@ TEST_F(TcpWrittenTest, AResetTakesBackNoBytesThatThePeerNeverRead) {
   EXPECT_EQ(receive_error(), ECONNRESET) << "and leaves it to the reader";
 }
 
+/// The side that connected.
+class TcpWrittenByOpenerTest : public testing::Test {
+ protected:
+  std::optional<std::uint64_t> written() const {
+    return bytes_written_to(pair_.client.get(), Opener::kUs);
+  }
+
+  TcpPair pair_ = test::tcp_pair();
+};
+
+TEST_F(TcpWrittenByOpenerTest, OurSynIsNoByteOfOurs) {
+  EXPECT_EQ(written(), 0U);
+  test::send_all(pair_.client.get(), "seven b");
+  EXPECT_EQ(written(), 7U);
+  char buffer[16];
+  ASSERT_TRUE(test::wait_for(pair_.server.get(), POLLIN));
+  ASSERT_EQ(::recv(pair_.server.get(), buffer, sizeof buffer, 0), 7);
+  EXPECT_EQ(written(), 7U);
+  test::send_all(pair_.client.get(), "five.");
+  EXPECT_EQ(written(), 12U);
+}
+
+TEST_F(TcpWrittenByOpenerTest, ItsReadingIsCountedAsEver) {
+  test::send_all(pair_.server.get(), "seven b");
+  ASSERT_TRUE(test::wait_for(pair_.client.get(), POLLIN));
+  EXPECT_EQ(bytes_taken_from(pair_.client.get()), 0U);
+  char buffer[16];
+  ASSERT_EQ(::recv(pair_.client.get(), buffer, 3, 0), 3);
+  EXPECT_EQ(bytes_taken_from(pair_.client.get()), 3U);
+  pair_.server.reset();
+  ASSERT_TRUE(test::wait_for(pair_.client.get(), POLLRDHUP));
+  EXPECT_EQ(bytes_taken_from(pair_.client.get()), 3U);
+}
+
 TEST(TcpProgress, WhatIsNoTcpSocketCannotBeAsked) {
   const test::TempDir dir;
   const UniqueFd file = UniqueFd::adopt(::open(dir.path().c_str(), O_RDONLY | O_CLOEXEC));
