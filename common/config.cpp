@@ -111,6 +111,30 @@ void check_accio(TableReader& table, const ServiceConfig& service) {
                  "write one service for each, with directories of their own");
 }
 
+std::optional<Problem> check_database(std::string_view name) {
+  if (name == ":memory:") return std::nullopt;
+  if (!name.empty() && name.size() <= 200 && name[0] != ':' && name != "." && name != ".." &&
+      name.find_first_of(std::string_view("/\0", 2)) == name.npos)
+    return std::nullopt;
+  return Problem{"not the name of a file in `output`, nor \":memory:\""};
+}
+
+ProtocolConfig read_chat(TableReader& table) {
+  ChatConfig chat;
+  table.read("output", chat.output, check_directory);
+  table.read("database", chat.database, check_database);
+  table.read("server_id", chat.server_id, check_server_id);
+  table.read("peers", chat.peers, 64, check_peer);
+  table.read("max_peers", chat.max_peers, 0, 64);
+  table.read("min_peers", chat.min_peers, 0, 64);
+  table.read("message_ttl", chat.message_ttl, 1s, 24h * 3650);
+  table.read("max_messages", chat.max_messages, 1, 100'000'000);
+  table.read("max_messages_per_recipient", chat.max_messages_per_recipient, 1, 100'000'000);
+  table.read("overload_threshold", chat.overload_threshold, 1.0);
+  table.read("open_mailboxes", chat.open_mailboxes);
+  return chat;
+}
+
 /// A protocol and the reader of its own keys, in the order of ProtocolConfig.
 struct Protocol {
   const char* name;
@@ -119,7 +143,10 @@ struct Protocol {
 };
 
 constexpr std::array<Protocol, std::variant_size_v<ProtocolConfig>> kProtocols = {
-    {{"stream", read_stream, 0ms}, {"accio", read_accio, 10s}, {"monitor", read_monitor, 0ms}}};
+    {{"stream", read_stream, 0ms},
+     {"accio", read_accio, 10s},
+     {"monitor", read_monitor, 0ms},
+     {"chat", read_chat, 5min}}};
 
 /// Reads a whole text: the document's tables and what must hold between them.
 class DocumentReader final {
@@ -182,7 +209,20 @@ class DocumentReader final {
     table.read("idle_timeout", service.idle_timeout, 0ms, 24h * 30);
     check_accio(table, service);
     table.finish();
+    check_one_port(table, node, service);
     config_.services.push_back(std::move(service));
+  }
+
+  /// Messages belong to a server, and a server is where its port is.
+  void check_one_port(TableReader& table, const TomlNode& node, const ServiceConfig& service) {
+    if (!std::holds_alternative<ChatConfig>(service.protocol)) return;
+    for (const ListenRange& range : service.listen) {
+      if (range.first_port == range.last_port &&
+          range.first_port == service.listen.front().first_port)
+        continue;
+      table.complain(node, "listen", "a chat server has one port; write a [[service]] for each");
+      return;
+    }
   }
 
   void read_service_name(TableReader& table, ServiceConfig& service) {

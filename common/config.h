@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -86,15 +87,33 @@ struct MonitorConfig {
   bool operator==(const MonitorConfig&) const = default;
 };
 
+/// protocol = "chat"
+struct ChatConfig {
+  std::string output = "output";     ///< directory for log and database, created if missing
+  std::string database = "chat.db";  ///< file in `output`, or ":memory:"
+  std::string server_id = "A5_43";   ///< 1 to 32 of A-Z a-z 0-9 _ -, not a number
+  std::vector<std::string> peers;    ///< "HOST:PORT", numeric; at most 64
+  unsigned max_peers = 8;            ///< links, 0 .. 64
+  unsigned min_peers = 0;            ///< below it more are learned, 0 .. 64
+  Milliseconds message_ttl{7LL * 24 * 3'600'000};  ///< 1 s .. 3650 d
+  unsigned max_messages = 100'000;                 ///< 1 .. 100'000'000
+  unsigned max_messages_per_recipient = 1'000;     ///< 1 .. 100'000'000
+  double overload_threshold = 0.9;                 ///< share of a CPU, above 0 .. 1
+  /// Whether clients may read the mailboxes of others; empty: only those of groups (server ids).
+  std::optional<bool> open_mailboxes;
+
+  bool operator==(const ChatConfig&) const = default;
+};
+
 /// The protocol and its own keys; the alternative names the protocol.
-using ProtocolConfig = std::variant<StreamConfig, AccioConfig, MonitorConfig>;
+using ProtocolConfig = std::variant<StreamConfig, AccioConfig, MonitorConfig, ChatConfig>;
 
 /// One [[service]].
 struct ServiceConfig {
   std::string name;                 ///< as DaemonConfig::name, unique
   std::vector<ListenRange> listen;  ///< "*:PORT" stands here as two: 0.0.0.0 and ::
   unsigned max_connections = 4096;  ///< per port, 1 .. 1'000'000
-  Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days; accio's default is 10 s
+  Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days; default of accio 10 s, chat 5 min
   ProtocolConfig protocol;
 
   /// "stream" …

@@ -119,6 +119,64 @@ const TomlNode* TableReader::read(std::string_view key, unsigned& field, unsigne
   return node;
 }
 
+const TomlNode* TableReader::read(std::string_view key, double& field, double most) {
+  const TomlNode* node = find(key);
+  if (node == nullptr) return nullptr;
+  const auto* integer = std::get_if<std::int64_t>(&node->value);
+  const auto* real = std::get_if<double>(&node->value);
+  if (integer == nullptr && real == nullptr) {
+    complain_of_kind(*node, key, fmt::format("a number above 0, at most {}", most));
+    return nullptr;
+  }
+  const double number = integer != nullptr ? static_cast<double>(*integer) : *real;
+  if (!(number > 0 && number <= most)) {
+    complain(*node, key, fmt::format("{} is out of range (above 0, at most {})", number, most));
+    return nullptr;
+  }
+  field = number;
+  return node;
+}
+
+const TomlNode* TableReader::read(std::string_view key, std::optional<bool>& field) {
+  const TomlNode* node = find(key);
+  if (node == nullptr) return nullptr;
+  const auto* truth = std::get_if<bool>(&node->value);
+  if (truth == nullptr) {
+    complain_of_kind(*node, key, "true or false");
+    return nullptr;
+  }
+  field = *truth;
+  return node;
+}
+
+const TomlNode* TableReader::read(
+    std::string_view key, std::vector<std::string>& field, std::size_t most,
+    const std::function<std::optional<Problem>(std::string_view)>& check) {
+  const TomlNode* node = find(key);
+  if (node == nullptr) return nullptr;
+  const auto* items = std::get_if<TomlArray>(&node->value);
+  if (items == nullptr) {
+    complain_of_kind(*node, key, "an array of strings");
+    return nullptr;
+  }
+  if (items->size() > most) {
+    complain(*node, key, fmt::format("{} items (0–{})", items->size(), most));
+    return nullptr;
+  }
+  std::vector<std::string> found;
+  for (const TomlNode& item : *items) {
+    const std::string* text = string(key, item, "a string");
+    if (text == nullptr) continue;
+    if (const auto problem = check(*text))
+      complain(item, key, fmt::format("{}: {}", quoted(*text), problem->text));
+    else
+      found.push_back(*text);
+  }
+  if (found.size() != items->size()) return nullptr;
+  field = std::move(found);
+  return node;
+}
+
 const TomlNode* TableReader::read(std::string_view key, Milliseconds& field, Milliseconds least,
                                   Milliseconds most) {
   const TomlNode* node = find(key);

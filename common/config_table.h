@@ -49,6 +49,12 @@ class TableReader final {
                        const std::function<std::optional<Problem>(std::string_view)>& check);
   /// An integer from `least` to `most`.
   const TomlNode* read(std::string_view key, unsigned& field, unsigned least, unsigned most);
+  /// A number above 0 and up to `most`.
+  const TomlNode* read(std::string_view key, double& field, double most);
+  const TomlNode* read(std::string_view key, std::optional<bool>& field);
+  /// Strings, at most `most`, that `check` finds no Problem with.
+  const TomlNode* read(std::string_view key, std::vector<std::string>& field, std::size_t most,
+                       const std::function<std::optional<Problem>(std::string_view)>& check);
   /// A duration from `least` to `most`.
   const TomlNode* read(std::string_view key, Milliseconds& field, Milliseconds least,
                        Milliseconds most);

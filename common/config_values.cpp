@@ -1,5 +1,7 @@
 #include "common/config_values.h"
 
+#include "common/wire/tsam_command.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
@@ -195,6 +197,21 @@ ParsedValue<std::vector<ListenRange>> parse_listen_item(std::string_view text) {
   for (std::string& host : hosts)
     result.push_back({std::move(host), range.first, range.last, /*inherited_name=*/{}});
   return result;
+}
+
+std::optional<Problem> check_peer(std::string_view text) {
+  const auto parsed = parse_listen_item(text);
+  if (const auto* problem = std::get_if<Problem>(&parsed)) return *problem;
+  const auto& ranges = std::get<std::vector<ListenRange>>(parsed);
+  const bool one = ranges.size() == 1 && ranges[0].inherited_name.empty() &&
+                   ranges[0].first_port == ranges[0].last_port;
+  if (one) return std::nullopt;
+  return Problem{"write one address and port, as in \"192.0.2.1:4000\""};
+}
+
+std::optional<Problem> check_server_id(std::string_view id) {
+  if (tsam::is_name(id)) return std::nullopt;
+  return Problem{"an id has 1–32 of the characters A–Z, a–z, 0–9, '_', '-' and is not a number"};
 }
 
 std::optional<Problem> check_name(std::string_view name) {

@@ -55,6 +55,12 @@ std::string format_duration(Milliseconds duration);
 /// back in its usual spelling.
 ParsedValue<std::vector<ListenRange>> parse_listen_item(std::string_view text);
 
+/// Empty if `text` is one numeric address and port, as a peer's: "127.0.0.1:4000", "[::1]:4000".
+std::optional<Problem> check_peer(std::string_view text);
+
+/// Empty if `id` can be a chat server's.
+std::optional<Problem> check_server_id(std::string_view id);
+
 /// Empty if `name` can name an instance or a service.
 std::optional<Problem> check_name(std::string_view name);
 

@@ -52,6 +52,23 @@ void put_protocol(std::string& text, const AccioConfig& accio) {
 
 void put_protocol(std::string&, const MonitorConfig&) {}
 
+void put_protocol(std::string& text, const ChatConfig& chat) {
+  put(text, "output", chat.output);
+  put(text, "database", chat.database);
+  put(text, "server_id", chat.server_id);
+  std::string peers;
+  for (const std::string& peer : chat.peers)
+    peers += (peers.empty() ? "" : ", ") + toml_string(peer);
+  text += fmt::format("peers = [{}]\n", peers);
+  put(text, "max_peers", chat.max_peers);
+  put(text, "min_peers", chat.min_peers);
+  put(text, "message_ttl", chat.message_ttl);
+  put(text, "max_messages", chat.max_messages);
+  put(text, "max_messages_per_recipient", chat.max_messages_per_recipient);
+  text += fmt::format("overload_threshold = {}\n", chat.overload_threshold);
+  if (chat.open_mailboxes) text += fmt::format("open_mailboxes = {}\n", *chat.open_mailboxes);
+}
+
 }  // namespace
 
 std::string worker_config_text(const Config& config, const ServiceConfig& service) {

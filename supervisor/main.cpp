@@ -30,6 +30,7 @@ constexpr const char* kUsage =
     "       stream-serverd stream <ip> <base_port> <num_ports> [--output DIR]\n"
     "       stream-serverd accio <port> <file-dir>\n"
     "       stream-serverd monitor [<host>] <port>\n"
+    "       stream-serverd chat <port>\n"
     "       stream-serverd status | connections [--name NAME] [--json] [--watch [SECONDS]]\n"
     "       stream-serverd kill ID | reload | stop | drain | restart PORT | resume PORT\n"
     "       stream-serverd --help\n";
@@ -41,7 +42,7 @@ struct Options {
   unsigned base_port = 0;
   unsigned port_count = 0;
   std::string output = "output";
-  std::string port;                        ///< of accio
+  std::string port;                        ///< of accio and chat
   std::string directory;                   ///< of accio
   std::vector<std::string> monitored;      ///< [host,] port
   const char* complaint_prefix = nullptr;  ///< what messages about a failed start begin with
@@ -139,6 +140,10 @@ int run_monitor(const Options& options) {
   });
 }
 
+int run_chat(const Options& options) {
+  return run_quick_form(options, [&] { return chat_quick_form(options.port); });
+}
+
 void add_watch(CLI::App& command, AdminOptions& options) {
   command.add_flag("--json", options.json, "One JSON document instead of a table");
   command.add_option("--watch", options.watch_s, "Show it again every so many seconds (2)")
@@ -206,6 +211,8 @@ int run(int argc, char** argv) {
   monitor->add_option("[host] port", options.monitored, "Address (0.0.0.0) and port to listen on")
       ->required()
       ->expected(1, 2);
+  CLI::App* chat = app.add_subcommand("chat", "Serve the chat network's clients and servers");
+  chat->add_option("port", options.port, "Port to listen on")->required();
   add_admin_commands(app, options);
   try {
     app.parse(argc, argv);
@@ -219,6 +226,7 @@ int run(int argc, char** argv) {
   if (*stream) return run_stream(options);
   if (*accio) return run_accio(options);
   if (*monitor) return run_monitor(options);
+  if (*chat) return run_chat(options);
   options.admin.runtime_dir = options.runtime_dir;
   if (options.admin_command != nullptr) return run_admin(options.admin_command, options.admin);
   return run_from_file(options);

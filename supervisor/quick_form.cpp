@@ -81,6 +81,18 @@ Config accio_quick_form(const std::string& port, const std::string& directory) {
   return config;
 }
 
+Config chat_quick_form(const std::string& port) {
+  const std::uint16_t number = require_port(port);
+  ServiceConfig service;
+  service.listen = all_interfaces(number);
+  service.idle_timeout = Milliseconds(300'000);
+  ChatConfig chat;
+  chat.output = ".";
+  chat.database = fmt::format("chat_{}.db", number);
+  service.protocol = chat;
+  return one_service("chat", number, std::move(service));
+}
+
 Config monitor_quick_form(const std::string& host, const std::string& port) {
   require_address(host);
   const std::uint16_t number = require_port(port);

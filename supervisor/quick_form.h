@@ -19,6 +19,9 @@ Config stream_quick_form(const std::string& ip, unsigned base_port, unsigned por
 /// and ends at once when told to.
 Config accio_quick_form(const std::string& port, const std::string& directory);
 
+/// `stream-serverd chat <port>`: on all interfaces; log and messages in the working directory.
+Config chat_quick_form(const std::string& port);
+
 /// `stream-serverd monitor [<host>] <port>`: logs only what is wrong, since it shows the rest.
 Config monitor_quick_form(const std::string& host, const std::string& port);
 

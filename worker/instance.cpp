@@ -270,7 +270,7 @@ void WorkerInstance::say_stalled(const std::string& what, std::error_code error)
 void WorkerInstance::on_deferred(Connection& connection) { wake(connection.slot_index()); }
 
 void WorkerInstance::wake(std::uint32_t slot_index) {
-  awake_.push_back(slot_index);
+  if (awake_.empty() || awake_.back() != slot_index) awake_.push_back(slot_index);
   commit_soon();
 }
 

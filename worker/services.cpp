@@ -1,6 +1,7 @@
 #include "worker/services.h"
 
 #include "worker/accio/accio_service.h"
+#include "worker/chat/chat_service.h"
 #include "worker/monitor/monitor_service.h"
 #include "worker/stream/stream_service.h"
 
@@ -21,6 +22,9 @@ struct Factory {
   }
   std::unique_ptr<Service> operator()(const MonitorConfig&) const {
     return std::make_unique<MonitorService>(ledger, STDOUT_FILENO);
+  }
+  std::unique_ptr<Service> operator()(const ChatConfig& config) const {
+    return std::make_unique<ChatService>(config, port, ledger);
   }
 };
 

@@ -758,7 +758,7 @@ TEST(Config, RefusesAnUnknownProtocolAndStillJudgesTheRest) {
   EXPECT_EQ(errors_of("[[service]]\nname = \"a\"\nprotocol = \"strem\"\noutput = \"x\"\nfiels = 1\n"
                       "listen = [\"127.0.0.1:0\"]\n"),
             (Lines{"x.toml:3:12: service.protocol: \"strem\" is not one of stream, accio, "
-                   "monitor; did you mean \"stream\"?",
+                   "monitor, chat; did you mean \"stream\"?",
                    "x.toml:5:1: service.fiels: unknown key; did you mean \"files\"?",
                    "x.toml:6:11: service.listen: \"127.0.0.1:0\": 0 is not a port (1–65535)"}));
 }

@@ -37,7 +37,8 @@ constexpr int kSchemaVersion = 1;
 constexpr const char* kSchema =
     "BEGIN IMMEDIATE;"
     "CREATE TABLE IF NOT EXISTS mailboxes(id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " name TEXT NOT NULL UNIQUE, is_group INTEGER NOT NULL, seen INTEGER NOT NULL);"
+    " name TEXT NOT NULL UNIQUE, is_group INTEGER NOT NULL, seen INTEGER NOT NULL,"
+    " via INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS messages(mailbox INTEGER NOT NULL, id INTEGER NOT NULL,"
     " sender TEXT NOT NULL, content BLOB NOT NULL, stored_at INTEGER NOT NULL,"
     " from_peer INTEGER NOT NULL, reader INTEGER NOT NULL, sent_at INTEGER NOT NULL,"
@@ -176,10 +177,10 @@ struct ChatStore::Database {
   Statement roll_back{handle, "ROLLBACK"};
   Statement mailboxes{handle,
                       "SELECT m.id, m.name, m.is_group, m.seen, COALESCE(c.n, 0),"
-                      " COALESCE(c.waiting, 0) FROM mailboxes m LEFT JOIN"
+                      " COALESCE(c.waiting, 0), m.via FROM mailboxes m LEFT JOIN"
                       " (SELECT mailbox, COUNT(*) n, SUM(reader = 0) waiting FROM messages"
                       " GROUP BY mailbox) c ON c.mailbox = m.id"
-                      " UNION ALL SELECT mailbox, '', 0, 0, COUNT(*), SUM(reader = 0)"
+                      " UNION ALL SELECT mailbox, '', 0, 0, COUNT(*), SUM(reader = 0), 0"
                       " FROM messages WHERE mailbox < 0 GROUP BY mailbox"};
   Statement sessions{handle,
                      "SELECT cookie, taken, output, framing, skipping, peer, introduced, leaving,"
@@ -193,7 +194,8 @@ struct ChatStore::Database {
                     "SELECT id, sender, content, stored_at, from_peer FROM messages"
                     " WHERE mailbox = ? AND id >= ? AND id < ? AND reader = 0 ORDER BY id"};
   Statement add_mailbox{handle, "INSERT INTO mailboxes(name, is_group, seen) VALUES(?, ?, ?)"};
-  Statement update_mailbox{handle, "UPDATE mailboxes SET is_group = ?, seen = ? WHERE id = ?"};
+  Statement update_mailbox{handle,
+                           "UPDATE mailboxes SET is_group = ?, seen = ?, via = ? WHERE id = ?"};
   Statement remove_mailbox{handle, "DELETE FROM mailboxes WHERE id = ?"};
   Statement add_message{handle, "INSERT INTO messages VALUES(?, ?, ?, ?, ?, ?, ?, ?)"};
   Statement count_message{handle, "UPDATE last_message SET id = ?"};
@@ -247,7 +249,8 @@ std::vector<MailboxRow> ChatStore::mailboxes() {
   Statement& row = database_->mailboxes;
   row.rows([&] {
     found.push_back({row.number<MailboxId>(0), std::string(row.text(1)), row.flag(2),
-                     row.number<std::int64_t>(3), row.number(4), row.number(5)});
+                     row.number<std::int64_t>(3), row.number(4), row.number(5),
+                     row.number<MailboxId>(6)});
     return true;
   });
   return found;
@@ -310,8 +313,8 @@ MailboxId ChatStore::add_mailbox(std::string_view name, bool group, std::int64_t
   return sqlite3_last_insert_rowid(database_->handle.get());
 }
 
-void ChatStore::update_mailbox(MailboxId id, bool group, std::int64_t now) noexcept {
-  change(database_->update_mailbox.with(group, now, id));
+void ChatStore::update_mailbox(MailboxId id, bool group, std::int64_t now, MailboxId via) noexcept {
+  change(database_->update_mailbox.with(group, now, via, id));
 }
 
 void ChatStore::remove_mailbox(MailboxId id) noexcept {

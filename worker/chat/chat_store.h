@@ -21,6 +21,7 @@ struct MailboxRow {
   std::int64_t seen = 0;  ///< seconds since 1970: when it was last connected or written to
   std::size_t messages = 0;
   std::size_t waiting = 0;  ///< of these, how many are not on their way to a reader
+  MailboxId via = 0;        ///< of a group: the server that has said that it knows it
 };
 
 struct MessageRow {
@@ -91,7 +92,7 @@ class ChatStore final {
                         const std::function<bool(const MessageRow&)>& visit);
 
   MailboxId add_mailbox(std::string_view name, bool group, std::int64_t now) noexcept;
-  void update_mailbox(MailboxId id, bool group, std::int64_t now) noexcept;
+  void update_mailbox(MailboxId id, bool group, std::int64_t now, MailboxId via) noexcept;
   void remove_mailbox(MailboxId id) noexcept;
 
   void add_message(MailboxId mailbox, const MessageRow& message) noexcept;
