@@ -157,7 +157,8 @@ void Connection::after_chunk(const Intake::Result& result, bool ended) {
       return;
     case Intake::Outcome::kEof:
       eof_ = true;
-      watch_what_is_due();
+      session_->on_eof();
+      write_output();
       return end_if_due();
     case Intake::Outcome::kReset:
       return finish(Cause::kReset, result.error);

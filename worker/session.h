@@ -57,6 +57,8 @@ class Session {
   virtual bool opened_by_us() const noexcept { return false; }
   /// The peer was silent for the idle timeout; the connection ends with this.
   virtual void on_idle() noexcept {}
+  /// The peer has finished; nothing more comes. What is to be sent still goes out.
+  virtual void on_eof() noexcept {}
   /// The connection has ended.
   virtual void on_end(ledger::Cause cause, std::error_code error) noexcept {
     static_cast<void>(cause);

@@ -129,7 +129,7 @@ TEST_F(ChatStoreTest, OldMessagesExpireUnlessTheyAreOnTheirWay) {
 }
 
 TEST_F(ChatStoreTest, ASessionComesBackAsItWas) {
-  const SessionRow row{1U << 31, 12, 34, 2, true, true, false, true, 5, 4000, 6, 7, 8, 9};
+  const SessionRow row{1U << 31, 12, 34, 2, true, true, false, true, 5, 4000, 6, 7, 8, 9, "SEN"};
   store().save_session({row.cookie});
   store().save_session(row);
   store().add_output(row.cookie, 20, "abcd");

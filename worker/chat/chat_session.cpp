@@ -17,15 +17,40 @@ ChatSession::~ChatSession() { service_.leave(*this); }
 
 bool ChatSession::opened_by_us() const noexcept { return outgoing; }
 
+/// Whole commands, and the beginning of one, which is kept: bytes left in the socket would keep its
+/// memory, and the rest of the command might find no room (tried: it did not).
 Taken ChatSession::on_bytes(std::span<const std::byte> bytes, bool last) noexcept {
+  const std::string_view fresh(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   Taken taken;
   taken.deferred = true;
-  taken.protocol = take_commands({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, last,
-                                 taken.crowded);
-  if (taken.protocol == 0) return taken;
+  taken.protocol = take_fresh(fresh, last, taken.crowded);
+  if (taken.protocol == 0 && !touched) return taken;
   state.taken = slot_.bytes + taken.protocol;
   service_.touch(*this);
   return taken;
+}
+
+std::size_t ChatSession::take_fresh(std::string_view fresh, bool last, bool& crowded) {
+  if (state.partial.empty()) {
+    const std::size_t done = take_commands(fresh, last, crowded);
+    if (crowded) return done;
+    state.partial = fresh.substr(done);
+    return fresh.size();
+  }
+  const std::string all = state.partial + std::string(fresh);
+  const std::size_t before = state.partial.size();
+  const std::size_t done = take_commands(all, last, crowded);
+  if (!crowded) {
+    state.partial = all.substr(done);
+    return fresh.size();
+  }
+  state.partial = done < before ? all.substr(done, before - done) : "";
+  return done < before ? 0 : done - before;
+}
+
+/// A last line needs no end.
+void ChatSession::on_eof() noexcept {
+  if (!state.partial.empty()) on_bytes({}, true);
 }
 
 std::size_t ChatSession::take_commands(std::string_view bytes, bool last, bool& crowded) {

@@ -35,10 +35,12 @@ class ChatSession final : public Session {
   ~ChatSession() override;
 
   Taken on_bytes(std::span<const std::byte> bytes, bool last) noexcept override;
-  bool leaves_bytes() const noexcept override { return true; }
   bool answers() const noexcept override { return true; }
   std::span<const std::byte> output(std::uint64_t sent) noexcept override;
-  bool more_output() const noexcept override { return state.reading != 0; }
+  bool more_output() const noexcept override {
+    return state.reading != 0 || !out.uncommitted().empty();
+  }
+  void on_eof() noexcept override;
   std::optional<ledger::Cause> ending() const noexcept override { return ending_for; }
   void on_deaf() noexcept override;
   bool opened_by_us() const noexcept override;
@@ -74,6 +76,7 @@ class ChatSession final : public Session {
   bool dirty_output = false;  ///< parts in the store that may be over
 
  private:
+  std::size_t take_fresh(std::string_view fresh, bool last, bool& crowded);
   std::size_t take_commands(std::string_view bytes, bool last, bool& crowded);
   void drop_delivered(std::uint64_t sent) noexcept;
 

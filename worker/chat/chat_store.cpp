@@ -48,7 +48,8 @@ constexpr const char* kSchema =
     " output INTEGER NOT NULL, framing INTEGER NOT NULL, skipping INTEGER NOT NULL,"
     " peer INTEGER NOT NULL, introduced INTEGER NOT NULL, leaving INTEGER NOT NULL,"
     " mailbox INTEGER NOT NULL, peer_port INTEGER NOT NULL, reading INTEGER NOT NULL,"
-    " read_from INTEGER NOT NULL, read_to INTEGER NOT NULL, read_count INTEGER NOT NULL);"
+    " read_from INTEGER NOT NULL, read_to INTEGER NOT NULL, read_count INTEGER NOT NULL,"
+    " partial BLOB NOT NULL);"
     "CREATE TABLE IF NOT EXISTS outputs(cookie INTEGER NOT NULL, start INTEGER NOT NULL,"
     " bytes BLOB NOT NULL, PRIMARY KEY(cookie, start)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS last_message(id INTEGER NOT NULL);"
@@ -182,9 +183,10 @@ struct ChatStore::Database {
                       " GROUP BY mailbox) c ON c.mailbox = m.id"
                       " UNION ALL SELECT mailbox, '', 0, 0, COUNT(*), SUM(reader = 0), 0"
                       " FROM messages WHERE mailbox < 0 GROUP BY mailbox"};
-  Statement sessions{handle,
-                     "SELECT cookie, taken, output, framing, skipping, peer, introduced, leaving,"
-                     " mailbox, peer_port, reading, read_from, read_to, read_count FROM sessions"};
+  Statement sessions{
+      handle,
+      "SELECT cookie, taken, output, framing, skipping, peer, introduced, leaving,"
+      " mailbox, peer_port, reading, read_from, read_to, read_count, partial FROM sessions"};
   Statement last_message{handle, "SELECT id FROM last_message"};
   Statement outputs{handle, "SELECT start, bytes FROM outputs WHERE cookie = ? ORDER BY start"};
   Statement on_the_way{handle,
@@ -208,7 +210,8 @@ struct ChatStore::Database {
                    " ORDER BY id"};
   Statement expire{handle, "DELETE FROM messages WHERE mailbox = ? AND id <= ? AND reader = 0"};
   Statement save_session{
-      handle, "INSERT OR REPLACE INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+      handle,
+      "INSERT OR REPLACE INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
   Statement add_output{handle, "INSERT OR REPLACE INTO outputs VALUES(?, ?, ?)"};
   Statement remove_outputs{
       handle, "DELETE FROM outputs WHERE cookie = ? AND start < ? AND start + length(bytes) <= ?"};
@@ -263,7 +266,7 @@ std::vector<SessionRow> ChatStore::sessions() {
     found.push_back({row.number(0), row.number(1), row.number(2), row.number<unsigned>(3),
                      row.flag(4), row.flag(5), row.flag(6), row.flag(7), row.number<MailboxId>(8),
                      row.number<int>(9), row.number<MailboxId>(10), row.number(11), row.number(12),
-                     row.number(13)});
+                     row.number(13), std::string(row.text(14))});
     return true;
   });
   return found;
@@ -362,7 +365,7 @@ void ChatStore::save_session(const SessionRow& row) noexcept {
   change(database_->save_session.with(row.cookie, row.taken, row.output, row.framing, row.skipping,
                                       row.peer, row.introduced, row.leaving, row.mailbox,
                                       row.peer_port, row.reading, row.read_from, row.read_to,
-                                      row.read_count));
+                                      row.read_count, Bytes{row.partial}));
 }
 
 void ChatStore::add_output(std::uint64_t cookie, std::uint64_t start,

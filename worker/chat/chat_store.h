@@ -50,6 +50,7 @@ struct SessionRow {
   std::uint64_t read_from = 0;
   std::uint64_t read_to = 0;  ///< message ids; the end is not included
   std::uint64_t read_count = 0;
+  std::string partial{};  ///< the beginning of a command, taken from the socket
 
   bool operator==(const SessionRow&) const = default;
 };

@@ -68,8 +68,7 @@ Mailbox* ChatService::recipient(std::string_view to) {
 }
 
 bool ChatService::full(const Mailbox& mailbox) const noexcept {
-  return mailbox.messages >= config_.max_messages_per_recipient ||
-         messages_ >= config_.max_messages;
+  return mailbox.waiting >= config_.max_messages_per_recipient || waiting_ >= config_.max_messages;
 }
 
 /// The connection that takes messages for `to`: its own, or that of the server which knows it. What
