@@ -763,6 +763,52 @@ TEST(Config, RefusesAnUnknownProtocolAndStillJudgesTheRest) {
                    "x.toml:6:11: service.listen: \"127.0.0.1:0\": 0 is not a port (1–65535)"}));
 }
 
+TEST(Config, ReadsChatAndGivesItToTheWorkerUnchanged) {
+  const std::string text =
+      "[[service]]\nname = \"c\"\nprotocol = \"chat\"\nlisten = [\"*:4000\"]\n"
+      "server_id = \"A5_7\"\npeers = [\"127.0.0.1:4001\", \"[::1]:4002\"]\nmax_peers = 5\n"
+      "min_peers = 2\nmessage_ttl = \"2h\"\nmax_messages = 10\nmax_messages_per_recipient = 3\n"
+      "overload_threshold = 0.25\nopen_mailboxes = false\noutput = \"o\"\n"
+      "database = \":memory:\"\n";
+  const auto parsed = parse_config(text, "x.toml", ConfigUse::kDaemon);
+  ASSERT_TRUE(std::holds_alternative<Config>(parsed));
+  const Config& config = std::get<Config>(parsed);
+  ChatConfig chat;
+  chat.output = "o";
+  chat.database = ":memory:";
+  chat.server_id = "A5_7";
+  chat.peers = {"127.0.0.1:4001", "[::1]:4002"};
+  chat.max_peers = 5;
+  chat.min_peers = 2;
+  chat.message_ttl = std::chrono::hours(2);
+  chat.max_messages = 10;
+  chat.max_messages_per_recipient = 3;
+  chat.overload_threshold = 0.25;
+  chat.open_mailboxes = false;
+  EXPECT_TRUE(config.services[0].protocol == ProtocolConfig(chat));
+  EXPECT_EQ(config.services[0].idle_timeout, std::chrono::minutes(5));
+  ServiceConfig expected = config.services[0];
+  expected.listen.clear();
+  const auto worker =
+      parse_config(worker_config_text(config, config.services[0]), "worker", ConfigUse::kWorker);
+  ASSERT_TRUE(std::holds_alternative<Config>(worker));
+  EXPECT_TRUE(std::get<Config>(worker).services[0] == expected);
+}
+
+TEST(Config, RefusesAChatServiceThatCannotBe) {
+  const std::string service =
+      "[[service]]\nname = \"c\"\nprotocol = \"chat\"\nlisten = [\"127.0.0.1:4000\"]\n";
+  EXPECT_EQ(errors_of(service + "server_id = \"12\"\npeers = [\"example.org:1\", \"*:1\"]\n"
+                                "overload_threshold = 2\nopen_mailboxes = 1\n"
+                                "database = \"../x\"\n")
+                .size(),
+            6U);
+  EXPECT_EQ(errors_of("[[service]]\nname = \"c\"\nprotocol = \"chat\"\n"
+                      "listen = [\"127.0.0.1:4000-4001\"]\n"),
+            (Lines{"x.toml:1:1: service.listen: a chat server has one port; write a [[service]] "
+                   "for each"}));
+}
+
 // The file as a whole
 
 TEST(Config, ReportsEveryErrorInOneRunByPlace) {

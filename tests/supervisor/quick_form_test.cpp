@@ -125,5 +125,15 @@ TEST(MonitorQuickForm, NamesTheArgumentThatIsWrong) {
             "'localhost' is not an IPv4 or IPv6 address (host names are not looked up)");
 }
 
+TEST(QuickForm, ChatKeepsItsFilesInTheWorkingDirectory) {
+  const Config config = chat_quick_form("4043");
+  const auto& chat = std::get<ChatConfig>(config.services.at(0).protocol);
+  EXPECT_EQ(config.daemon.name, "chat-4043");
+  EXPECT_EQ(chat.output, ".");
+  EXPECT_EQ(chat.database, "chat_4043.db");
+  EXPECT_EQ(config.services[0].idle_timeout, Milliseconds(300'000));
+  EXPECT_THROW(chat_quick_form("70000"), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace serverd
