@@ -9,7 +9,6 @@
 namespace serverd {
 
 using chat::ChatSession;
-using chat::Mailbox;
 using chat::SessionRow;
 using ledger::Cause;
 

@@ -26,9 +26,9 @@ struct Mailbox;
 class ChatSession final : public Session {
  public:
   /// Bytes of output at which no more requests are taken.
-  static constexpr std::size_t kCrowded = 64 * 1024;
+  static constexpr std::size_t kCrowded = 65'536;
   /// Bytes of output that nobody reads, at which the connection ends.
-  static constexpr std::size_t kTooSlow = 256 * 1024;
+  static constexpr std::size_t kTooSlow = 262'144;
 
   /// `slot` is the ledger's `slot_index`. Puts itself on the service's list.
   ChatSession(ChatService& service, ledger::Slot& slot, std::uint32_t slot_index);

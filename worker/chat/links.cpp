@@ -7,8 +7,6 @@
 
 namespace serverd {
 
-using chat::ChatSession;
-using chat::Mailbox;
 using ledger::Cause;
 
 namespace {

@@ -11,7 +11,8 @@ constexpr auto kLongestDelay = std::chrono::seconds(60);
 
 }  // namespace
 
-PeerBook::PeerBook(std::vector<SocketAddress> configured, unsigned max_peers, unsigned min_peers)
+PeerBook::PeerBook(const std::vector<SocketAddress>& configured, unsigned max_peers,
+                   unsigned min_peers)
     : max_peers_(max_peers), min_peers_(min_peers) {
   for (const SocketAddress& address : configured) {
     places_.emplace_back();

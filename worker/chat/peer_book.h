@@ -17,7 +17,7 @@ namespace serverd::chat {
 /// doubled up to a minute. Makes no connection itself.
 class PeerBook final {
  public:
-  PeerBook(std::vector<SocketAddress> configured, unsigned max_peers, unsigned min_peers);
+  PeerBook(const std::vector<SocketAddress>& configured, unsigned max_peers, unsigned min_peers);
 
   /// A server of this id was said to be there. No more than 64 are remembered.
   void learn(std::string_view id, const SocketAddress& address);

@@ -6,8 +6,6 @@
 
 namespace serverd {
 
-using chat::ChatSession;
-using chat::Mailbox;
 using tsam::Form;
 using tsam::Verb;
 
