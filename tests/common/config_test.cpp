@@ -336,7 +336,7 @@ TEST(Config, TakesThePackagedExampleUncommented) {
     const bool is_setting = line.starts_with("# [[") || line.find(" = ") != std::string::npos;
     text += (line.starts_with("# ") && is_setting ? line.substr(2) : line) + "\n";
   }
-  EXPECT_EQ(parse(text).services.size(), 4U);
+  EXPECT_EQ(parse(text).services.size(), 6U);
 }
 
 // Durations
