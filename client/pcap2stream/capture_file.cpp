@@ -11,26 +11,6 @@
 namespace serverd::pcap2stream {
 namespace {
 
-std::optional<LinkType> link_type_of(int dlt) noexcept {
-  switch (dlt) {
-    case DLT_EN10MB:
-      return LinkType::kEthernet;
-    case DLT_LINUX_SLL:
-      return LinkType::kCookedV1;
-    case DLT_LINUX_SLL2:
-      return LinkType::kCookedV2;
-    case DLT_RAW:
-    case DLT_IPV4:
-    case DLT_IPV6:
-      return LinkType::kRawIp;
-    case DLT_NULL:
-    case DLT_LOOP:
-      return LinkType::kLoopback;
-    default:
-      return std::nullopt;
-  }
-}
-
 std::string link_type_name(int dlt) {
   const char* name = pcap_datalink_val_to_name(dlt);
   return fmt::format("{} ({})", name == nullptr ? "unknown" : name, dlt);
@@ -61,7 +41,7 @@ CaptureFile CaptureFile::open(const std::string& path) {
 CaptureFile::CaptureFile(std::FILE* stream, std::string name)
     : name_(std::move(name)), handle_(open_handle(stream, name_)) {
   const int dlt = pcap_datalink(handle_.get());
-  const std::optional<LinkType> type = link_type_of(dlt);
+  const std::optional<wire::LinkType> type = wire::link_type_of(dlt);
   if (!type)
     throw CaptureError(
         fmt::format("{}: link type {} is not supported: Ethernet, Linux cooked v1 and v2, raw IP, "

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "client/pcap2stream/bytes.h"
-#include "client/pcap2stream/link_layer.h"
+#include "common/wire/link_layer.h"
 
 #include <chrono>
 #include <cstdint>
@@ -38,7 +38,7 @@ class CaptureFile final {
   CaptureFile(CaptureFile&&) noexcept;
   CaptureFile& operator=(CaptureFile&&) noexcept;
 
-  LinkType link_type() const noexcept { return link_type_; }
+  wire::LinkType link_type() const noexcept { return link_type_; }
   /// The next packet; empty at the end, and where the file is cut or damaged: see problem().
   std::optional<CapturedPacket> next();
   /// Empty, or one line that says where and why reading ended before the end.
@@ -53,7 +53,7 @@ class CaptureFile final {
 
   std::string name_;
   std::unique_ptr<pcap, Close> handle_;
-  LinkType link_type_ = LinkType::kEthernet;
+  wire::LinkType link_type_ = wire::LinkType::kEthernet;
   std::uint64_t packets_ = 0;
   std::string problem_;
 };

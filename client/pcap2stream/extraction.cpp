@@ -1,6 +1,6 @@
 #include "client/pcap2stream/extraction.h"
 
-#include "client/pcap2stream/link_layer.h"
+#include "common/wire/link_layer.h"
 
 #include <fmt/format.h>
 
@@ -17,9 +17,9 @@ std::optional<std::chrono::nanoseconds> Extraction::read() {
 }
 
 void Extraction::deliver() {
-  const LinkPayload payload = strip_link_layer(file_.link_type(), packet_.bytes);
-  if (payload.kind == LinkPayload::Kind::kCut) ++cut_frames_;
-  if (payload.kind != LinkPayload::Kind::kIp) return;
+  const wire::LinkPayload payload = wire::strip_link_layer(file_.link_type(), packet_.bytes);
+  if (payload.kind == wire::LinkPayload::Kind::kCut) ++cut_frames_;
+  if (payload.kind != wire::LinkPayload::Kind::kIp) return;
   const std::size_t header_size = packet_.bytes.size() - payload.packet.size();
   const std::size_t wire_size = std::max(packet_.wire_size, packet_.bytes.size()) - header_size;
   const auto segment = decoder_.decode(payload.packet, wire_size);

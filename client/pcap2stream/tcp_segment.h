@@ -2,6 +2,7 @@
 
 #include "client/pcap2stream/flow_id.h"
 #include "client/pcap2stream/ip_fragments.h"
+#include "common/wire/ip_packet.h"
 
 #include <cstdint>
 #include <optional>
@@ -28,8 +29,8 @@ struct IgnoredPackets {
   std::uint64_t ipv6_fragments = 0;
 };
 
-/// Finds the TCP segment in an IP packet (RFC 791, 8200, 9293). Checksums are not looked at: they
-/// are wrong in captures from machines whose network card computes them.
+/// Finds the TCP segment (RFC 9293) in an IP packet. Checksums are not looked at: see
+/// wire::read_ip().
 class SegmentDecoder final {
  public:
   /// `packet` may be followed by padding; `wire_size` is its size before it was snapped. Empty if
@@ -42,11 +43,8 @@ class SegmentDecoder final {
   std::uint64_t unused_fragment_bytes() const noexcept { return fragments_.unused_bytes(); }
 
  private:
-  std::optional<TcpSegment> decode_ipv4(Bytes packet, std::size_t wire_size);
-  std::optional<TcpSegment> decode_ipv6(Bytes packet, std::size_t wire_size);
   std::optional<TcpSegment> decode_fragment(Bytes fragment, bool snapped);
-  std::optional<TcpSegment> decode_tcp(const IpAddress& source, const IpAddress& destination,
-                                       Bytes segment, std::size_t missing);
+  std::optional<TcpSegment> decode_tcp(const wire::IpPacket& ip);
   std::optional<TcpSegment> malformed() noexcept;
 
   IgnoredPackets ignored_;

@@ -7,6 +7,8 @@
 namespace serverd::pcap2stream {
 namespace {
 
+using wire::LinkType;
+
 const std::vector<Recorded> kPackets = {
     {1'700'000'000'123'456'789, ethernet(ipv4(Segment{.payload = "one"})), 0},
     {1'700'000'001'000'000'001, ethernet(ipv4(Segment{.sequence = 3, .payload = "two"})), 1500},

@@ -1,12 +1,13 @@
-#include "client/pcap2stream/link_layer.h"
+#include "common/wire/link_layer.h"
 
-#include "tests/client/pcap2stream/packets.h"
+#include "tests/support/packets.h"
 
 #include <gtest/gtest.h>
 
-namespace serverd::pcap2stream {
+namespace serverd::wire {
 namespace {
 
+using namespace test;
 using Kind = LinkPayload::Kind;
 
 const Buffer kPacket = ipv4(Segment{.payload = "hello"});
@@ -68,4 +69,4 @@ TEST(LinkLayer, ReportsAnEmptyRawFrameAsCut) {
 }
 
 }  // namespace
-}  // namespace serverd::pcap2stream
+}  // namespace serverd::wire

@@ -1,9 +1,9 @@
-#include "client/pcap2stream/link_layer.h"
+#include "common/wire/link_layer.h"
 
 #include <algorithm>
 #include <array>
 
-namespace serverd::pcap2stream {
+namespace serverd::wire {
 namespace {
 
 constexpr std::uint16_t kIpv4 = 0x0800;
@@ -55,6 +55,28 @@ LinkPayload strip_loopback(Bytes frame) noexcept {
 
 }  // namespace
 
+std::optional<LinkType> link_type_of(int dlt) noexcept {
+  switch (dlt) {
+    case 1:  // EN10MB
+      return LinkType::kEthernet;
+    case 113:  // LINUX_SLL
+      return LinkType::kCookedV1;
+    case 276:  // LINUX_SLL2
+      return LinkType::kCookedV2;
+    case 12:   // DLT_RAW
+    case 14:   // DLT_RAW of OpenBSD
+    case 101:  // LINKTYPE_RAW
+    case 228:  // IPV4
+    case 229:  // IPV6
+      return LinkType::kRawIp;
+    case 0:    // NULL
+    case 108:  // LOOP
+      return LinkType::kLoopback;
+    default:
+      return std::nullopt;
+  }
+}
+
 LinkPayload strip_link_layer(LinkType type, Bytes frame) noexcept {
   switch (type) {
     case LinkType::kEthernet:
@@ -71,4 +93,4 @@ LinkPayload strip_link_layer(LinkType type, Bytes frame) noexcept {
   return kOther;
 }
 
-}  // namespace serverd::pcap2stream
+}  // namespace serverd::wire

@@ -1,8 +1,10 @@
 #pragma once
 
-#include "client/pcap2stream/bytes.h"
+#include "common/wire/bytes.h"
 
-namespace serverd::pcap2stream {
+#include <optional>
+
+namespace serverd::wire {
 
 /// The link layers we can strip, https://www.tcpdump.org/linktypes.html.
 enum class LinkType {
@@ -12,6 +14,9 @@ enum class LinkType {
   kRawIp,     ///< LINKTYPE_RAW, LINKTYPE_IPV4, LINKTYPE_IPV6
   kLoopback,  ///< LINKTYPE_NULL, LINKTYPE_LOOP
 };
+
+/// What pcap_datalink(3PCAP) calls it, or a file's LINKTYPE_ value; empty if we cannot strip it.
+std::optional<LinkType> link_type_of(int dlt) noexcept;
 
 struct LinkPayload {
   enum class Kind {
@@ -27,4 +32,4 @@ struct LinkPayload {
 /// What a frame carries. `packet` borrows from `frame`.
 LinkPayload strip_link_layer(LinkType type, Bytes frame) noexcept;
 
-}  // namespace serverd::pcap2stream
+}  // namespace serverd::wire
