@@ -1,0 +1,90 @@
+#!/bin/bash
+# A Debian system of our own with systemd as its first process, for tests of units and packages.
+#
+#   guest.sh tree TREE                      make the system's tree, unless it is there
+#   guest.sh layer BUILD LAYER              what `cmake --install BUILD` installs, into LAYER
+#   guest.sh run TREE LAYER RESULTS TEST    boot it with LAYER (a directory, laid over the tree) and
+#                                           run the Python tests guest/TEST.py inside
+#
+# As root, with mmdebstrap and systemd-nspawn. Works where systemd is not the host's first process,
+# as in a container or in CI. Nothing of what the guest does outlives it, except RESULTS.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+packages=systemd,systemd-sysv,dbus,iproute2,procps,python3,netcat-openbsd
+packages+=,libedit2,libfmt9,libpcap0.8,libseccomp2,libsqlite3-0,libssl3,libtins4.0,libtomlplusplus3
+seconds_to_run=${GUEST_SECONDS:-110}
+
+make_tree() {
+  local tree=$1
+  exec 9>"$tree.lock"
+  flock 9
+  [ "$(cat "$tree/etc/guest-packages" 2>/dev/null)" = "$packages" ] && return
+  rm -rf "$tree" "$tree.new"
+  mmdebstrap --quiet --variant=minbase --include="$packages" bookworm "$tree.new"
+  echo "$packages" >"$tree.new/etc/guest-packages"
+  : >"$tree.new/etc/machine-id"
+  install -m 644 "$here/guest/guest-test.service" "$tree.new/etc/systemd/system/"
+  ln -s ../guest-test.service "$tree.new/etc/systemd/system/multi-user.target.wants/"
+  mkdir "$tree.new/tests" "$tree.new/results"
+  mv "$tree.new" "$tree"
+}
+
+install_layer() {
+  rm -rf "$2"
+  DESTDIR=$(realpath -m "$2") cmake --install "$1" >/dev/null
+}
+
+# In a mount namespace of its own: TREE and LAYER below, what is written in memory above.
+boot() {
+  local tree=$1 layer=$2 results=$3 work=$3/guest
+  mount -t tmpfs -o mode=755 tmpfs "$work"
+  mkdir "$work/upper" "$work/work" "$work/root"
+  mount -t overlay overlay \
+    -o "lowerdir=$layer:$tree,upperdir=$work/upper,workdir=$work/work" "$work/root"
+  # nspawn wants to keep its records here, and to be itself in /run of a host with systemd.
+  mount -t tmpfs tmpfs /run
+  mkdir -p /run/systemd
+  exec timeout -k 5 "$seconds_to_run" systemd-nspawn --quiet --directory="$work/root" --boot \
+    --machine="guest-$$" --register=no --keep-unit --private-network --console=pipe \
+    --capability=all --system-call-filter='@sandbox bpf perf_event_open @keyring' \
+    --bind-ro="$here/guest:/tests" --bind="$results:/results" </dev/null
+}
+
+# The guest's control groups hang below one of ours in the hierarchies that systemd uses.
+run() {
+  local tree results layer test=$4 group=stream-serverd-test.$$ hierarchy status=0
+  tree=$(realpath "$1")
+  layer=$(realpath "$2")
+  rm -rf "$3"
+  mkdir -p "$3/guest"
+  results=$(realpath "$3")
+  printf '%s\n' "$test" >"$results/test"
+  for hierarchy in systemd unified; do mkdir "/sys/fs/cgroup/$hierarchy/$group"; done
+  (
+    for hierarchy in systemd unified; do
+      echo "$BASHPID" >"/sys/fs/cgroup/$hierarchy/$group/cgroup.procs"
+    done
+    exec unshare --mount -- "$0" boot "$tree" "$layer" "$results"
+  ) >"$results/console" 2>&1 || status=$?
+  for hierarchy in systemd unified; do
+    find "/sys/fs/cgroup/$hierarchy/$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  done
+  if [ ! -s "$results/log" ]; then
+    printf 'The guest ended (%s) without a result; its console:\n' "$status"
+    cat "$results/console"
+    return 1
+  fi
+  cat "$results/log"
+  [ "$(cat "$results/status" 2>/dev/null)" = 0 ]
+}
+
+verb=$1
+shift
+case $verb in
+  tree) make_tree "$@" ;;
+  layer) install_layer "$@" ;;
+  run) run "$@" ;;
+  boot) boot "$@" ;;
+  *) exit 64 ;;
+esac

@@ -1,0 +1,97 @@
+"""The service unit: readiness, reload, failures, end."""
+
+import os
+import signal
+
+from machine import (CONFIG, DEFAULT_CONFIG, SERVICE, SOCKET, SystemTest, connect, journal, main_pid,
+                     prop, run, saved, send, status, systemctl, wait_until, write_config)
+
+MORE = """
+[[service]]
+name = "more"
+protocol = "stream"
+listen = ["127.0.0.1:6000"]
+output = "/var/lib/stream-serverd/capture"
+"""
+
+
+class Service(SystemTest):
+    def setUp(self):
+        super().setUp()
+        systemctl("start", SOCKET, SERVICE)
+
+    def test_units_are_as_systemd_wants_them(self):
+        done = run("systemd-analyze", "verify", "--man=no", SERVICE, SOCKET)
+        self.assertEqual(done.stdout, "")
+
+    def test_start_returns_when_every_port_is_served(self):
+        self.assertEqual(prop("StatusText"), "3 of 3 ports up")
+        self.assertEqual({port["state"] for port in status()["ports"]}, {"up"})
+
+    def test_reload_applies_the_configuration(self):
+        write_config(DEFAULT_CONFIG + MORE)
+        systemctl("reload", SERVICE)
+        send(6000, b"a new port")
+        self.assertEqual(saved(6000), b"a new port")
+        self.assertEqual(prop("StatusText"), "4 of 4 ports up")
+
+    def test_bad_reload_fails_and_changes_nothing(self):
+        pid = main_pid()
+        with connect(5000) as peer:
+            peer.sendall(b"before;")
+            wait_until(lambda: saved(5000) == b"before;", "what was sent is saved")
+            write_config(DEFAULT_CONFIG + "\n[daemon]\nlog_level = 7\n")
+            self.assertNotEqual(systemctl("reload", SERVICE, check=False).returncode, 0)
+            self.assertIn(f"{CONFIG}:9:13: daemon.log_level", journal())
+            self.assertEqual(prop("ActiveState"), "active")
+            self.assertEqual(main_pid(), pid)
+            peer.sendall(b"after")
+            wait_until(lambda: saved(5000) == b"before;after", "the connection goes on")
+
+    def test_a_worker_that_dies_does_not_concern_systemd(self):
+        with connect(5000) as peer:
+            peer.sendall(b"before;")
+            wait_until(lambda: saved(5000) == b"before;", "what was sent is saved")
+            worker = next(port for port in status()["ports"] if port["port"] == 5000)["worker_pid"]
+            os.kill(worker, signal.SIGKILL)
+            peer.sendall(b"after")
+            wait_until(lambda: saved(5000) == b"before;after", "the connection goes on")
+        self.assertEqual(prop("NRestarts"), "0")
+        self.assertEqual(prop("ActiveState"), "active")
+
+    def test_a_supervisor_that_dies_is_started_again(self):
+        pid = main_pid()
+        os.kill(pid, signal.SIGSEGV)
+        wait_until(lambda: prop("NRestarts") == "1" and prop("ActiveState") == "active",
+                   "started again")
+        send(5000, b"served again")
+        self.assertEqual(saved(5000), b"served again")
+
+    def test_stop_saves_what_was_received_and_ends_connections(self):
+        with connect(5000) as peer:
+            peer.sendall(b"x" * 100000)
+            systemctl("stop", SERVICE)
+            self.assertEqual(peer.recv(1), b"")
+        self.assertEqual(saved(5000), b"x" * 100000)
+        self.assertEqual(prop("Result"), "success")
+        self.assertEqual(prop("ExecMainStatus"), "0")
+
+    def test_root_steers_it_by_the_admin_commands(self):
+        with connect(5002) as peer:
+            peer.sendall(b"x")
+            wait_until(lambda: saved(5002) == b"x", "what was sent is saved")
+            listed = run("stream-serverd", "connections", "--port", "5002").stdout
+            identity = listed.rstrip("\n").split("\n")[-1].split("\t")[7]
+            run("stream-serverd", "kill", identity)
+            with self.assertRaises(ConnectionResetError):
+                peer.settimeout(10)
+                peer.recv(1)
+        run("stream-serverd", "stop")
+        wait_until(lambda: prop("ActiveState") == "inactive", "stopped")
+        self.assertEqual(prop("Result"), "success")
+
+    def test_a_start_by_hand_beside_it_says_what_is_in_the_way(self):
+        done = run("stream-serverd", "run", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("/run/stream-serverd", done.stdout)
+
