@@ -90,6 +90,7 @@ TEST(Architecture, EachVendorLibraryIsKnownToOneFile) {
   const std::map<std::string, std::set<std::string>> allowed = {
       {"boost/process", {"supervisor/spawn.cpp"}},
       {"boost/json", {"supervisor/control_protocol.cpp"}},
+      {"boost/url", {"worker/packets/capture_request.cpp"}},
       {"toml++", {"common/config_toml.cpp"}},
       {"systemd/", {"common/handoff.cpp", "common/journal.cpp"}},
       {"CLI/",

@@ -12,7 +12,8 @@
 /// (https://html.spec.whatwg.org/multipage/server-sent-events.html). PROTOCOLS: packets.
 namespace serverd::packets {
 
-/// No event of `packet` is longer: what write_packet_event() must be given room for.
+/// No event of `packet` is longer, whatever its numbers: what write_packet_event() must be given
+/// room for.
 std::size_t packet_event_bound(const Packet& packet) noexcept;
 
 /// Writes `id: …`, `event: packet` and one line of JSON to the beginning of `out`, which has at
@@ -20,8 +21,8 @@ std::size_t packet_event_bound(const Packet& packet) noexcept;
 std::size_t write_packet_event(std::span<char> out, std::uint64_t id,
                                const Packet& packet) noexcept;
 
-/// An `error` event; the stream ends after it. Of `text` each line becomes one of the event, bytes
-/// that are not UTF-8 are replaced.
+/// An `error` event; the stream ends after it. Of `text` each line becomes one of the event;
+/// control characters and bytes that are not UTF-8 are escaped.
 void append_error_event(std::string& out, std::string_view text);
 
 /// Packets lost since the stream began, by where they were lost.

@@ -13,6 +13,8 @@ using wire::Bytes;
 using wire::read_u16;
 using wire::read_u32;
 
+using AnyTransport = std::variant<Tcp, Udp>;
+
 constexpr std::size_t kTcpHeader = 20;
 constexpr std::size_t kUdpHeader = 8;
 
@@ -60,11 +62,11 @@ Outcome read_transport(const wire::IpPacket& ip, Packet& packet) noexcept {
   if (ip.protocol == wire::kProtocolTcp) {
     const std::optional<Tcp> tcp = read_tcp(ip.payload, ip.missing);
     if (!tcp) return Outcome::kMalformed;
-    packet.transport = *tcp;
+    packet.transport = AnyTransport(*tcp);
   } else {
     const std::optional<Udp> udp = read_udp(ip.payload);
     if (!udp) return Outcome::kMalformed;
-    packet.transport = *udp;
+    packet.transport = AnyTransport(*udp);
   }
   return Outcome::kPacket;
 }
