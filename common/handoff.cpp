@@ -1,21 +1,74 @@
 #include "common/handoff.h"
 
+#include "common/log.h"
 #include "common/os/error.h"
 #include "common/os/memfd.h"
 #include "common/os/socket.h"
 
+#include <climits>
 #include <fmt/format.h>
 #include <systemd/sd-daemon.h>
 
-#include <cstring>
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <memory>
+#include <optional>
+#include <string_view>
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace serverd {
 namespace {
+
+/// The variables as they were before sd_listen_fds(3) took them away.
+struct Announcement {
+  std::optional<std::string> pid = variable("LISTEN_PID");
+  std::optional<std::string> fds = variable("LISTEN_FDS");
+  std::optional<std::string> names = variable("LISTEN_FDNAMES");
+
+  static std::optional<std::string> variable(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+  }
+
+  std::string name_of(int index) const {
+    std::string_view rest = names.value_or("");
+    for (; index > 0 && !rest.empty(); --index)
+      rest.remove_prefix(std::min(rest.find(':'), rest.size() - 1) + 1);
+    return std::string(rest.substr(0, rest.find(':')));
+  }
+};
+
+/// Empty if `text` is not a number from 1 to `most`.
+std::optional<int> positive_number(const std::string& text, int most) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool good = error == std::errc() && end == text.data() + text.size();
+  return good && number > 0 && number <= most ? std::optional(number) : std::nullopt;
+}
+
+/// What sd_listen_fds(3) says only by an errno value.
+std::string what_is_wrong(const Announcement& announced, int error) {
+  const std::string fds = announced.fds.value_or("");
+  if (!positive_number(announced.pid.value_or(""), INT_MAX))
+    return fmt::format("LISTEN_PID={}: not the number of a process", announced.pid.value_or(""));
+  const auto count = positive_number(fds, INT_MAX - SD_LISTEN_FDS_START);
+  if (!count) return fmt::format("LISTEN_FDS={}: not a number of descriptors", fds);
+  for (int i = 0; i < *count; ++i)
+    if (::fcntl(SD_LISTEN_FDS_START + i, F_GETFD) < 0)
+      return fmt::format("LISTEN_FDS={}: descriptor {} ({}) is not open", fds,
+                         SD_LISTEN_FDS_START + i, announced.name_of(i));
+  if (announced.names && std::count(announced.names->begin(), announced.names->end(), ':') + 1 !=
+                             std::ptrdiff_t{*count})
+    return fmt::format("LISTEN_FDNAMES={}: not as many names as LISTEN_FDS={}", *announced.names,
+                       fds);
+  return fmt::format("LISTEN_PID, LISTEN_FDS or LISTEN_FDNAMES is malformed: {}",
+                     error_text(error));
+}
 
 /// sd_listen_fds_with_names(3) allocates a null-terminated list of strings.
 struct FreeNames {
@@ -86,17 +139,21 @@ void require_listeners(const Handoff& handoff) {
 }  // namespace
 
 std::vector<NamedFd> receive_descriptors() {
+  const Announcement announced;
   char** raw_names = nullptr;
   const int count = ::sd_listen_fds_with_names(1, &raw_names);
-  if (count < 0)
-    throw HandoffError(fmt::format(
-        "LISTEN_PID, LISTEN_FDS or LISTEN_FDNAMES is malformed, or a descriptor is not open: {}",
-        error_text(-count)));
+  if (count < 0) throw HandoffError(what_is_wrong(announced, -count));
+  if (count == 0 && announced.pid && announced.fds)
+    log::warning(
+        "LISTEN_PID={} is not this process ({}): the descriptors that LISTEN_FDS={} "
+        "announces are left alone",
+        *announced.pid, ::getpid(), *announced.fds);
   const std::unique_ptr<char*, FreeNames> names(raw_names);
   std::vector<NamedFd> descriptors;
   descriptors.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i)
-    descriptors.push_back({names.get()[i], UniqueFd::adopt(SD_LISTEN_FDS_START + i)});
+    descriptors.push_back(
+        {names.get()[i], UniqueFd::adopt(SD_LISTEN_FDS_START + i), SD_LISTEN_FDS_START + i});
   return descriptors;
 }
 

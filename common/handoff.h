@@ -44,11 +44,13 @@ class HandoffError final : public std::runtime_error {
 struct NamedFd {
   std::string name;
   UniqueFd fd;
+  int number = -1;  ///< as which it was handed over; -1: not known
 };
 
 /// Takes every descriptor that LISTEN_FDS announces to this process, with CLOEXEC set, and clears
-/// the variables. Nothing announced, or meant for another process: empty. Throws HandoffError for
-/// malformed variables and for descriptors that are not open.
+/// the variables. Nothing announced, or meant for another process (which the log says): empty.
+/// Throws HandoffError, which names variable and descriptor, for malformed variables and for
+/// descriptors that are not open.
 std::vector<NamedFd> receive_descriptors();
 
 /// What a worker works with.
