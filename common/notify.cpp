@@ -44,9 +44,24 @@ Notifier Notifier::from_environment() {
   return notifier;
 }
 
-bool Notifier::send(std::string_view lines) const noexcept {
-  return socket_ && ::send(socket_.get(), lines.data(), lines.size(),
-                           MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(lines.size());
+bool Notifier::send(std::string_view lines, std::span<const int> descriptors) const noexcept {
+  if (!socket_ || descriptors.size() > kNotifyDescriptors) return false;
+  alignas(cmsghdr) char control[CMSG_SPACE(kNotifyDescriptors * sizeof(int))] = {};
+  iovec part{const_cast<char*>(lines.data()), lines.size()};  // only read by sendmsg(2)
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    header.msg_control = control;
+    header.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(rights), descriptors.data(), descriptors.size_bytes());
+  }
+  return ::sendmsg(socket_.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(lines.size());
 }
 
 namespace {

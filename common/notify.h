@@ -3,10 +3,13 @@
 #include "common/os/unique_fd.h"
 
 #include <chrono>
+#include <span>
 #include <string>
 #include <string_view>
 
 namespace serverd {
+
+inline constexpr std::size_t kNotifyDescriptors = 4;
 
 /// Reports to the service manager (systemd, or our supervisor) by the protocol of sd_notify(3):
 /// one datagram of KEY=VALUE lines to the socket named by NOTIFY_SOCKET.
@@ -20,8 +23,10 @@ class Notifier final {
   static Notifier from_environment();
 
   bool connected() const noexcept { return static_cast<bool>(socket_); }
-  /// False if the message was dropped.
-  bool send(std::string_view lines) const noexcept;
+  /// -1: not connected. For waiting until there is room for a message again (POLLOUT).
+  int fd() const noexcept { return socket_.get(); }
+  /// With at most kNotifyDescriptors borrowed descriptors. False if the message was dropped.
+  bool send(std::string_view lines, std::span<const int> descriptors = {}) const noexcept;
 
  private:
   UniqueFd socket_;

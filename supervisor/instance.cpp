@@ -3,7 +3,7 @@
 #include "common/exit_code.h"
 #include "common/log.h"
 #include "common/os/error.h"
-#include "common/os/limits.h"
+#include "supervisor/inherited.h"
 #include "supervisor/spawn.h"
 #include "supervisor/start_failure.h"
 #include "supervisor/users.h"
@@ -24,12 +24,23 @@ namespace {
 /// A process in uninterruptible sleep does not even take SIGKILL; we do not wait for it forever.
 constexpr auto kKillPatience = std::chrono::seconds(1);
 
+constexpr auto kStartMargin = std::chrono::seconds(5);
+/// For keepers, and for starting workers.
+constexpr auto kEndMargin = std::chrono::seconds(10);
+
 constexpr const char* kUnchanged = "Reload refused: everything goes on as before";
 
 ControlOutcome refused(std::vector<std::string> reasons, int code) {
   for (const std::string& reason : reasons) log::error("{}", reason);
   log::error("{}", kUnchanged);
   return {"", kUnchanged, std::move(reasons), code};
+}
+
+/// What a stop or drain takes at most: workers are given their time, then killed, and what they had
+/// received is stored by others.
+std::chrono::microseconds time_to_end(const DaemonConfig& daemon, StopMode mode) {
+  const Milliseconds drain = mode == StopMode::kDrain ? daemon.drain_timeout : Milliseconds(0);
+  return drain + 3 * daemon.stop_timeout + kEndMargin;
 }
 
 RuntimeDir open_runtime_dir(const std::string& root, const std::string& name,
@@ -59,12 +70,13 @@ Instance::Instance(const Config& config, ConfigSource source, const std::string&
       give_up_(loop_, [this] { loop_.stop(); }),
       signals_(loop_, {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD, SIGPIPE},
                [this](int signal) { on_signal(signal); }) {
-  raise_descriptor_limit();
   // Keepers whose workers died, and other orphans, come to us instead of staying behind.
   check_call(::prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
+  manager_.starting(config.restart.start_timeout + kStartMargin);
   open_control();
   if (adopted_.ports.empty()) {
     Plan plan = ports_.plan(config, inherited_, user_);
+    close_useless(inherited_);
     announce(plan);
     ports_.carry_out(std::move(plan));
   } else {
@@ -148,8 +160,17 @@ void Instance::on_signal(int signal) {
   }
 }
 
-/// Nothing is touched until the whole new configuration is known to be good and bound.
+/// The service manager is told when it is over, however it went: refused, all goes on as before.
 ControlOutcome Instance::reload() {
+  if (!ready_reported_ || draining_) return apply_configuration();
+  manager_.reloading();
+  ControlOutcome outcome = apply_configuration();
+  manager_.ready(status());
+  return outcome;
+}
+
+/// Nothing is touched until the whole new configuration is known to be good and bound.
+ControlOutcome Instance::apply_configuration() {
   if (draining_) return refused({"the instance is shutting down"}, kExitBind);
   const auto parsed = source_();
   if (const auto* errors = std::get_if<ConfigErrors>(&parsed))
@@ -192,7 +213,7 @@ void Instance::stop(StopMode mode) {
   stopping_ = mode == StopMode::kStop;
   upgrade_.cancel();
   log::info("Shutting down server...");
-  notifier_.send("STOPPING=1\nSTATUS=shutting down");
+  manager_.stopping("shutting down", time_to_end(daemon_, mode));
   for (const auto& port : ports_) port->want_down(mode);
   on_port_changed();
 }
@@ -242,21 +263,23 @@ void Instance::settle_ports() {
   }
 }
 
-void Instance::report_status() {
-  const std::size_t total = ports_.size();
-  const std::size_t up = ports_.count({PoolState::kUp});
+std::string Instance::status() const {
   std::string down;
   for (const auto& port : ports_)
     if (port->state() == PoolState::kBackoff || port->state() == PoolState::kQuarantined)
       down += fmt::format("{} {} ({})", down.empty() ? "; not served:" : ",", port->number(),
                           pool_state_name(port->state()));
-  // Ready when every port is served or judged.
-  const bool ready = ready_reported_ || ports_.count({PoolState::kUp, PoolState::kBackoff,
-                                                      PoolState::kQuarantined}) == total;
-  notifier_.send(fmt::format("{}STATUS={} of {} ports up{}",
-                             ready && !ready_reported_ ? "READY=1\n" : "", up, total, down));
-  if (ready && !ready_reported_) log::info("{} of {} ports up{}", up, total, down);
-  ready_reported_ = ready;
+  return fmt::format("{} of {} ports up{}", ports_.count({PoolState::kUp}), ports_.size(), down);
+}
+
+/// Ready when every port is served or judged.
+void Instance::report_status() {
+  if (ready_reported_) return manager_.status(status());
+  ready_reported_ =
+      ports_.count({PoolState::kUp, PoolState::kBackoff, PoolState::kQuarantined}) == ports_.size();
+  if (!ready_reported_) return manager_.status(status());
+  manager_.ready(status());
+  log::info("{}", status());
 }
 
 }  // namespace serverd

@@ -4,12 +4,12 @@
 #include "common/handoff.h"
 #include "common/loop/loop.h"
 #include "common/loop/signals.h"
-#include "common/notify.h"
 #include "supervisor/control.h"
 #include "supervisor/control_answers.h"
 #include "supervisor/ports.h"
 #include "supervisor/reexec.h"
 #include "supervisor/runtime_dir.h"
+#include "supervisor/service_manager.h"
 #include "supervisor/supervisor_state.h"
 #include "supervisor/upgrade.h"
 
@@ -44,6 +44,7 @@ class Instance final {
 
   void on_signal(int signal);
   ControlOutcome reload();
+  ControlOutcome apply_configuration();
   std::vector<HandedFd> state_to_hand_over() const;
   void upgrade();
   void stop(StopMode mode);
@@ -52,10 +53,11 @@ class Instance final {
   void reap_children();
   void on_port_changed();
   void settle_ports();
+  std::string status() const;
   void report_status();
 
   Loop loop_;
-  Notifier notifier_ = Notifier::from_environment();
+  ServiceManager manager_{loop_};
   ConfigSource source_;
   DaemonConfig daemon_;
   SupervisorState adopted_;         ///< moved away during construction

@@ -1,9 +1,11 @@
 #include "supervisor/listeners.h"
 
 #include "common/os/socket.h"
+#include "supervisor/inherited.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <set>
@@ -44,11 +46,28 @@ class Binder final {
       const auto address = SocketAddress::from_host(host, port);
       if (!address) throw std::system_error(EINVAL, std::generic_category(), "bind " + host);
       UniqueFd fd = have_(*address);
-      by_port_[port].push_back(fd ? std::move(fd) : listen_on(*address, kBacklog));
+      if (!fd) fd = inherited_for(*address);
+      add(port, fd ? std::move(fd) : listen_on(*address, kBacklog));
     } catch (const std::system_error& error) {
       failed_ports_.insert(port);
-      result_.failures.emplace_back(error.what());
+      result_.failures.push_back(error.what() + hint_for(port));
     }
+  }
+
+  UniqueFd inherited_for(const SocketAddress& address) const {
+    for (const NamedFd& item : inherited_)
+      if (not_a_listener(item.fd.get()).empty() && listens_on(item.fd.get(), address))
+        return duplicate(item.fd.get());
+    return {};
+  }
+
+  /// An inherited socket may stand in the way because it has another address than is configured.
+  std::string hint_for(std::uint16_t port) const {
+    for (const NamedFd& item : inherited_)
+      if (not_a_listener(item.fd.get()).empty() &&
+          SocketAddress::local_of(item.fd.get()).port() == port)
+        return fmt::format("; inherited was {}", describe_inherited(item));
+    return "";
   }
 
   void take_inherited(const std::string& name) {
@@ -56,11 +75,35 @@ class Binder final {
     for (const NamedFd& item : inherited_) {
       if (item.name != name) continue;
       found = true;
-      by_port_[SocketAddress::local_of(item.fd.get()).port()].push_back(duplicate(item.fd.get()));
+      if (const std::string what = not_a_listener(item.fd.get()); !what.empty())
+        fail(fmt::format("inherited {} is {}; a listening TCP socket is due",
+                         describe_inherited(item), what));
+      else
+        add(SocketAddress::local_of(item.fd.get()).port(), duplicate(item.fd.get()));
     }
-    if (found) return;
-    result_.failures.push_back(fmt::format(
-        "service {}: no socket named '{}' was inherited (LISTEN_FDNAMES)", service_.name, name));
+    if (!found)
+      fail(fmt::format("no socket named '{}' was inherited (LISTEN_FDNAMES); {}", name,
+                       all_inherited()));
+  }
+
+  std::string all_inherited() const {
+    std::string text;
+    for (const NamedFd& item : inherited_)
+      text += (text.empty() ? "there is " : ", ") + describe_inherited(item);
+    return text.empty() ? "there is none" : text;
+  }
+
+  /// The same socket may be meant by its name and by its address, or by both of its families.
+  void add(std::uint16_t port, UniqueFd fd) {
+    std::vector<UniqueFd>& fds = by_port_[port];
+    const std::uint64_t cookie = socket_cookie(fd.get());
+    if (std::none_of(fds.begin(), fds.end(),
+                     [&](const UniqueFd& other) { return socket_cookie(other.get()) == cookie; }))
+      fds.push_back(std::move(fd));
+  }
+
+  void fail(const std::string& what) {
+    result_.failures.push_back(fmt::format("service {}: {}", service_.name, what));
   }
 
   const ServiceConfig& service_;

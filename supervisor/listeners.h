@@ -30,9 +30,9 @@ struct BindResult {
 /// Gives a duplicate of a socket that we have already for an address, or an empty one.
 using HaveListener = std::function<UniqueFd(const SocketAddress&)>;
 
-/// Binds every address of `service` for which `have` has no socket. A port counts as failed as a
-/// whole if one of its addresses cannot be bound. Sockets for "systemd:NAME" are duplicates of
-/// those in `inherited`.
+/// Binds every address of `service` for which neither `have` nor `inherited` has a socket. A port
+/// counts as failed as a whole if one of its addresses cannot be bound. Sockets for "systemd:NAME",
+/// and those that listen on a configured address, are duplicates of those in `inherited`.
 BindResult bind_listeners(const ServiceConfig& service, const std::vector<NamedFd>& inherited,
                           const HaveListener& have);
 

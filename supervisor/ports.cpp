@@ -1,6 +1,7 @@
 #include "supervisor/ports.h"
 
 #include "common/log.h"
+#include "supervisor/inherited.h"
 #include "supervisor/output_dirs.h"
 #include "supervisor/start_failure.h"
 
@@ -33,7 +34,7 @@ void warn_of_unused(const Plan& plan, const std::vector<NamedFd>& inherited) {
   const std::set<std::uint64_t> used = cookies_of(plan);
   for (const NamedFd& item : inherited)
     if (!used.contains(socket_cookie(item.fd.get())))
-      log::warning("Inherited socket '{}' is not used by any service", item.name);
+      log::warning("Inherited {} is not used by any service", describe_inherited(item));
 }
 
 Port* Ports::find(std::uint16_t number) const noexcept {

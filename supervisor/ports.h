@@ -42,9 +42,9 @@ class Ports final {
   Port* of_worker(pid_t pid) const noexcept;
   std::size_t count(std::initializer_list<PoolState> states) const;
 
-  /// Binds what is not bound yet and makes output directories. `inherited`: sockets for
-  /// "systemd:NAME". All failures are said in one go: throws StartFailure; nothing has been changed
-  /// then, but directories may have been made.
+  /// Binds what is not bound yet and makes output directories. `inherited`: sockets of the service
+  /// manager, taken by name or by address. All failures are said in one go: throws StartFailure;
+  /// nothing has been changed then, but directories may have been made.
   Plan plan(const Config& config, const std::vector<NamedFd>& inherited,
             const std::optional<UserIds>& user) const;
   /// Ports that are not in the plan drain, new ones are started, others take their settings.

@@ -2,9 +2,13 @@
 
 #include "common/config.h"
 #include "common/ledger.h"
+#include "common/log.h"
 #include "common/os/error.h"
+#include "common/os/limits.h"
 #include "common/os/memfd.h"
+#include "common/os/socket.h"
 #include "common/parcel.h"
+#include "supervisor/inherited.h"
 
 #include <fmt/format.h>
 
@@ -163,13 +167,32 @@ UniqueFd pack_state(const std::vector<HandedFd>& descriptors) {
 
 SupervisorState unpack_state(int parcel) { return Unpacker().unpack(parcel); }
 
+namespace {
+
+/// One socket that came twice would be accepted from twice.
+void drop_duplicates(std::vector<NamedFd>& inherited) {
+  std::map<std::uint64_t, int> numbers;
+  std::erase_if(inherited, [&](const NamedFd& item) {
+    const std::uint64_t cookie = socket_cookie(item.fd.get());
+    const auto [first, added] = numbers.try_emplace(cookie, item.number);
+    if (cookie == 0 || added) return false;
+    log::warning("Inherited {} is the same socket as descriptor {}; closed",
+                 describe_inherited(item), first->second);
+    return true;
+  });
+}
+
+}  // namespace
+
 std::vector<NamedFd> take_inherited() {
+  raise_descriptor_limit();
   std::vector<NamedFd> inherited = receive_descriptors();
   for (NamedFd& item : inherited)
     item.fd = UniqueFd::adopt(
         check_call(::fcntl(item.fd.get(), F_DUPFD_CLOEXEC, 3 + kMaxHandedDescriptors),
                    "dup of inherited socket " + item.name));
   reserve_handoff_numbers();
+  drop_duplicates(inherited);
   return inherited;
 }
 

@@ -34,6 +34,21 @@ void redirect(const std::string& path, int flags, int target) {
   ::close(fd);
 }
 
+/// By the contract of sd_listen_fds(3).
+void hand_over(const std::vector<std::pair<std::string, int>>& descriptors) {
+  constexpr int kOutOfTheWay = 700;
+  std::vector<int> high;
+  std::string names;
+  for (const auto& [name, fd] : descriptors) {
+    high.push_back(::fcntl(fd, F_DUPFD_CLOEXEC, kOutOfTheWay));
+    names += (high.size() == 1 ? "" : ":") + name;
+  }
+  for (std::size_t i = 0; i < high.size(); ++i) ::dup2(high[i], static_cast<int>(3 + i));
+  ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+  ::setenv("LISTEN_FDS", std::to_string(high.size()).c_str(), 1);
+  ::setenv("LISTEN_FDNAMES", names.c_str(), 1);
+}
+
 int occurrences(const std::string& text, const std::string& part) {
   int count = 0;
   for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
@@ -53,6 +68,7 @@ Program::Program(std::vector<std::string> arguments, const Options& options)
   redirect(options.input.empty() ? "/dev/null" : options.input, O_RDONLY, 0);
   redirect(out_path_, O_WRONLY | O_APPEND, 1);
   redirect(err_path_, O_WRONLY | O_APPEND, 2);
+  if (!options.descriptors.empty()) hand_over(options.descriptors);
   for (const std::string& variable : options.variables) {
     const auto equals = variable.find('=');
     ::setenv(variable.substr(0, equals).c_str(), variable.substr(equals + 1).c_str(), 1);

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <sys/types.h>
@@ -19,6 +20,7 @@ class Program final {
     std::string directory;               ///< working directory; empty: ours
     std::vector<std::string> variables;  ///< "NAME=value", added
     std::string input;                   ///< file for standard input; empty: /dev/null
+    std::vector<std::pair<std::string, int>> descriptors{};  ///< LISTEN_FDNAMES, and borrowed
   };
 
   Program(std::vector<std::string> arguments, const Options& options);

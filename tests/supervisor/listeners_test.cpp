@@ -200,11 +200,49 @@ TEST(Listeners, InheritedSocketsOfOnePortBelongTogether) {
 
 TEST(Listeners, AMissingInheritedSocketIsNamed) {
   std::vector<NamedFd> inherited;
-  inherited.push_back({"other", listen_on(test::loopback(), 1)});
+  inherited.push_back({"other", listen_on(test::loopback(), 1), 3});
+  const std::string address = SocketAddress::local_of(inherited.front().fd.get()).to_string();
   const BindResult bound = take("web", inherited);
   EXPECT_TRUE(bound.ports.empty());
-  EXPECT_EQ(bound.failures, std::vector<std::string>{"service capture: no socket named 'web' was "
-                                                     "inherited (LISTEN_FDNAMES)"});
+  EXPECT_EQ(bound.failures,
+            std::vector<std::string>{"service capture: no socket named 'web' was inherited "
+                                     "(LISTEN_FDNAMES); there is descriptor 3 (other, " +
+                                     address + ")"});
+  EXPECT_EQ(take("web", {}).failures,
+            std::vector<std::string>{"service capture: no socket named 'web' was inherited "
+                                     "(LISTEN_FDNAMES); there is none"});
+}
+
+TEST(Listeners, AnInheritedSocketOfTheWrongKindIsNamed) {
+  std::vector<NamedFd> inherited;
+  inherited.push_back({"web", test::tcp_pair().server, 7});
+  const BindResult bound = take("web", inherited);
+  EXPECT_TRUE(bound.ports.empty());
+  ASSERT_EQ(bound.failures.size(), 1U);
+  EXPECT_TRUE(bound.failures[0].starts_with("service capture: inherited descriptor 7 (web, "))
+      << bound.failures[0];
+}
+
+TEST(Listeners, AnInheritedSocketOfTheAddressIsUsedInsteadOfBinding) {
+  std::vector<NamedFd> inherited;
+  inherited.push_back({"other", listen_on(test::loopback(), 1)});
+  inherited.push_back({"any", listen_on(test::loopback(), 1)});
+  const std::uint16_t port = SocketAddress::local_of(inherited[1].fd.get()).port();
+  const BindResult bound =
+      bind_listeners(service_on({range("127.0.0.1", port, port)}), inherited, have_none);
+  EXPECT_EQ(bound.failures, std::vector<std::string>{});
+  ASSERT_EQ(bound.ports.size(), 1U);
+  EXPECT_EQ(socket_cookie(bound.ports[0].fds.front().get()), socket_cookie(inherited[1].fd.get()));
+}
+
+TEST(Listeners, ASocketMeantByNameAndByAddressIsTakenOnce) {
+  std::vector<NamedFd> inherited;
+  inherited.push_back({"web", listen_on(test::loopback(), 1)});
+  const std::uint16_t port = SocketAddress::local_of(inherited[0].fd.get()).port();
+  const BindResult bound = bind_listeners(
+      service_on({{"", 0, 0, "web"}, range("127.0.0.1", port, port)}), inherited, have_none);
+  ASSERT_EQ(bound.ports.size(), 1U);
+  EXPECT_EQ(bound.ports[0].fds.size(), 1U);
 }
 
 }  // namespace
