@@ -61,6 +61,13 @@ inline Buffer tcp(const Segment& segment) {
                bytes_of(segment.payload)});
 }
 
+/// A UDP datagram, its checksum 0x1234.
+inline Buffer udp(std::uint16_t source_port, std::uint16_t destination_port,
+                  std::string_view payload) {
+  return join({u16(source_port), u16(destination_port),
+               u16(static_cast<unsigned>(8 + payload.size())), u16(0x1234), bytes_of(payload)});
+}
+
 /// An IPv4 packet from 10.0.0.`from`. `fragment` is the field of flags and offset.
 inline Buffer ipv4(std::uint8_t from, std::uint8_t to, const Buffer& payload, unsigned fragment = 0,
                    std::uint8_t protocol = 6) {

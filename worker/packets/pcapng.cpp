@@ -33,11 +33,9 @@ enum Option : std::uint16_t {
   kName = 2,             ///< interface description
   kTimestampResolution = 9,
   kFilter = 11,
-  kReceived = 4,  ///< interface statistics
-  kDropped = 5,
+  kDropped = 5,  ///< interface statistics
   kFilterAccepted = 6,
   kOsDropped = 7,
-  kDelivered = 8,
 };
 
 void put_option(std::string& out, Option code, std::string_view value) {
@@ -132,9 +130,9 @@ void append_statistics(std::string& out, const Statistics& statistics) {
   std::string body;
   put(body, std::uint32_t{0});  // the interface
   put_time(body, statistics.timestamp_ns);
+  put_option(body, kDropped, statistics.kernel_dropped + statistics.queue_dropped);
   put_option(body, kFilterAccepted, statistics.received);
   put_option(body, kOsDropped, statistics.kernel_dropped);
-  put_option(body, kDropped, statistics.kernel_dropped + statistics.queue_dropped);
   put_end_of_options(body);
   put_block(out, kInterfaceStatistics, body);
 }
