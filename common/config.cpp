@@ -135,6 +135,17 @@ ProtocolConfig read_chat(TableReader& table) {
   return chat;
 }
 
+ProtocolConfig read_packets(TableReader& table) {
+  PacketsConfig packets;
+  table.read("cors_origins", packets.cors_origins, 64, check_origin);
+  table.read("max_captures", packets.max_captures, 1, 10'000);
+  table.read("ring_kib", packets.ring_kib, 512, 1'048'576);
+  table.read("queue_kib", packets.queue_kib, 256, 1'048'576);
+  table.read("snap_length", packets.snap_length, 64, 262'144);
+  table.read("request_timeout", packets.request_timeout, 100ms, 1h);
+  return packets;
+}
+
 /// A protocol and the reader of its own keys, in the order of ProtocolConfig.
 struct Protocol {
   const char* name;
@@ -146,7 +157,8 @@ constexpr std::array<Protocol, std::variant_size_v<ProtocolConfig>> kProtocols =
     {{"stream", read_stream, 0ms},
      {"accio", read_accio, 10s},
      {"monitor", read_monitor, 0ms},
-     {"chat", read_chat, 5min}}};
+     {"chat", read_chat, 5min},
+     {"packets", read_packets, 1min}}};
 
 /// Reads a whole text: the document's tables and what must hold between them.
 class DocumentReader final {

@@ -105,15 +105,29 @@ struct ChatConfig {
   bool operator==(const ChatConfig&) const = default;
 };
 
+/// protocol = "packets"
+struct PacketsConfig {
+  std::vector<std::string> cors_origins;  ///< "*" or "SCHEME://HOST[:PORT]"; at most 64
+  unsigned max_captures = 128;            ///< at once, 1 .. 10'000
+  unsigned ring_kib = 4'096;              ///< kernel memory of a capture, 512 .. 1'048'576
+  unsigned queue_kib = 2'048;             ///< bytes that wait for a client, 256 .. 1'048'576
+  unsigned snap_length = 262'144;         ///< most bytes of a frame, 64 .. 262'144
+  Milliseconds request_timeout{10'000};  ///< from a request's first byte to its last, 100 ms .. 1 h
+
+  bool operator==(const PacketsConfig&) const = default;
+};
+
 /// The protocol and its own keys; the alternative names the protocol.
-using ProtocolConfig = std::variant<StreamConfig, AccioConfig, MonitorConfig, ChatConfig>;
+using ProtocolConfig =
+    std::variant<StreamConfig, AccioConfig, MonitorConfig, ChatConfig, PacketsConfig>;
 
 /// One [[service]].
 struct ServiceConfig {
   std::string name;                 ///< as DaemonConfig::name, unique
   std::vector<ListenRange> listen;  ///< "*:PORT" stands here as two: 0.0.0.0 and ::
   unsigned max_connections = 4096;  ///< per port, 1 .. 1'000'000
-  Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days; default of accio 10 s, chat 5 min
+  Milliseconds idle_timeout{0};     ///< 0: none; .. 30 days; default of accio 10 s, chat 5 min,
+                                    ///< packets 1 min
   ProtocolConfig protocol;
 
   /// "stream" …

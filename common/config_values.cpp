@@ -209,6 +209,20 @@ std::optional<Problem> check_peer(std::string_view text) {
   return Problem{"write one address and port, as in \"192.0.2.1:4000\""};
 }
 
+std::optional<Problem> check_origin(std::string_view text) {
+  if (text == "*") return std::nullopt;
+  const std::size_t scheme = text.find("://");
+  const std::string_view rest = scheme == text.npos ? "" : text.substr(scheme + 3);
+  const bool good = std::all_of(rest.begin(), rest.end(), [](char c) {
+    return c > ' ' && c < 0x7F && std::string_view("/?#@,\\\"").find(c) == std::string_view::npos;
+  });
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const bool good_scheme =
+      scheme != text.npos && std::all_of(text.begin(), text.begin() + scheme, is_letter);
+  if (good_scheme && scheme > 0 && good && !rest.empty() && text.size() <= 300) return std::nullopt;
+  return Problem{"not the origin of a page, as in \"https://example.org:8443\"; \"*\" is any"};
+}
+
 std::optional<Problem> check_server_id(std::string_view id) {
   if (tsam::is_name(id)) return std::nullopt;
   return Problem{"an id has 1–32 of the characters A–Z, a–z, 0–9, '_', '-' and is not a number"};

@@ -58,6 +58,9 @@ ParsedValue<std::vector<ListenRange>> parse_listen_item(std::string_view text);
 /// Empty if `text` is one numeric address and port, as a peer's: "127.0.0.1:4000", "[::1]:4000".
 std::optional<Problem> check_peer(std::string_view text);
 
+/// Empty if `text` is "*" or a web page's origin, "SCHEME://HOST[:PORT]" (RFC 6454).
+std::optional<Problem> check_origin(std::string_view text);
+
 /// Empty if `id` can be a chat server's.
 std::optional<Problem> check_server_id(std::string_view id);
 

@@ -30,6 +30,12 @@ void put(std::string& text, std::string_view key, Milliseconds value) {
   put(text, key, format_duration(value));
 }
 
+void put(std::string& text, std::string_view key, const std::vector<std::string>& values) {
+  std::string list;
+  for (const std::string& value : values) list += (list.empty() ? "" : ", ") + toml_string(value);
+  text += fmt::format("{} = [{}]\n", key, list);
+}
+
 /// A value that has no word of its own is the first: log::Target::kPrefixed is what "auto" became.
 template <typename Value, std::size_t kCount>
 void put(std::string& text, std::string_view key, Value value, const Words<Value, kCount>& words) {
@@ -56,10 +62,7 @@ void put_protocol(std::string& text, const ChatConfig& chat) {
   put(text, "output", chat.output);
   put(text, "database", chat.database);
   put(text, "server_id", chat.server_id);
-  std::string peers;
-  for (const std::string& peer : chat.peers)
-    peers += (peers.empty() ? "" : ", ") + toml_string(peer);
-  text += fmt::format("peers = [{}]\n", peers);
+  put(text, "peers", chat.peers);
   put(text, "max_peers", chat.max_peers);
   put(text, "min_peers", chat.min_peers);
   put(text, "message_ttl", chat.message_ttl);
@@ -67,6 +70,15 @@ void put_protocol(std::string& text, const ChatConfig& chat) {
   put(text, "max_messages_per_recipient", chat.max_messages_per_recipient);
   text += fmt::format("overload_threshold = {}\n", chat.overload_threshold);
   if (chat.open_mailboxes) text += fmt::format("open_mailboxes = {}\n", *chat.open_mailboxes);
+}
+
+void put_protocol(std::string& text, const PacketsConfig& packets) {
+  put(text, "cors_origins", packets.cors_origins);
+  put(text, "max_captures", packets.max_captures);
+  put(text, "ring_kib", packets.ring_kib);
+  put(text, "queue_kib", packets.queue_kib);
+  put(text, "snap_length", packets.snap_length);
+  put(text, "request_timeout", packets.request_timeout);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
@@ -31,6 +32,7 @@ constexpr const char* kUsage =
     "       stream-serverd accio <port> <file-dir>\n"
     "       stream-serverd monitor [<host>] <port>\n"
     "       stream-serverd chat <port>\n"
+    "       stream-serverd packets [-port <port>]\n"
     "       stream-serverd status | connections [--name NAME] [--json] [--watch [SECONDS]]\n"
     "       stream-serverd kill ID | reload | stop | drain | restart PORT | resume PORT\n"
     "       stream-serverd --help\n";
@@ -42,7 +44,7 @@ struct Options {
   unsigned base_port = 0;
   unsigned port_count = 0;
   std::string output = "output";
-  std::string port;                        ///< of accio and chat
+  std::string port;                        ///< of accio, chat and packets
   std::string directory;                   ///< of accio
   std::vector<std::string> monitored;      ///< [host,] port
   const char* complaint_prefix = nullptr;  ///< what messages about a failed start begin with
@@ -144,6 +146,11 @@ int run_chat(const Options& options) {
   return run_quick_form(options, [&] { return chat_quick_form(options.port); });
 }
 
+int run_packets(const Options& options) {
+  return run_quick_form(
+      options, [&] { return packets_quick_form(options.port.empty() ? "8080" : options.port); });
+}
+
 void add_watch(CLI::App& command, AdminOptions& options) {
   command.add_flag("--json", options.json, "One JSON document instead of a table");
   command.add_option("--watch", options.watch_s, "Show it again every so many seconds (2)")
@@ -182,6 +189,18 @@ void add_admin_commands(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 65535));
 }
 
+/// CLI11 has no long options with one dash: `packets -port 8080` is a program's that this one takes
+/// the place of.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool packets = std::find(arguments.begin(), arguments.end(), "packets") != arguments.end();
+  for (std::string& argument : arguments)
+    if (packets && (argument == "-port" || argument.starts_with("-port=")))
+      argument.insert(0, 1, '-');
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+  return arguments;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("TCP capture host: one supervised worker process per port.", "stream-serverd");
   Options options;
@@ -213,9 +232,11 @@ int run(int argc, char** argv) {
       ->expected(1, 2);
   CLI::App* chat = app.add_subcommand("chat", "Serve the chat network's clients and servers");
   chat->add_option("port", options.port, "Port to listen on")->required();
+  CLI::App* packets = app.add_subcommand("packets", "Show packets live over HTTP");
+  packets->add_option("--port", options.port, "Port to listen on (8080)");
   add_admin_commands(app, options);
   try {
-    app.parse(argc, argv);
+    app.parse(arguments_of(argc, argv));
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
@@ -227,6 +248,7 @@ int run(int argc, char** argv) {
   if (*accio) return run_accio(options);
   if (*monitor) return run_monitor(options);
   if (*chat) return run_chat(options);
+  if (*packets) return run_packets(options);
   options.admin.runtime_dir = options.runtime_dir;
   if (options.admin_command != nullptr) return run_admin(options.admin_command, options.admin);
   return run_from_file(options);

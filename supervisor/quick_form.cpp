@@ -93,6 +93,17 @@ Config chat_quick_form(const std::string& port) {
   return one_service("chat", number, std::move(service));
 }
 
+Config packets_quick_form(const std::string& port) {
+  const std::uint16_t number = require_port(port);
+  ServiceConfig service;
+  service.listen = all_interfaces(number);
+  service.idle_timeout = Milliseconds(60'000);
+  PacketsConfig packets;
+  packets.cors_origins = {"*"};
+  service.protocol = packets;
+  return one_service("packets", number, std::move(service));
+}
+
 Config monitor_quick_form(const std::string& host, const std::string& port) {
   require_address(host);
   const std::uint16_t number = require_port(port);

@@ -22,6 +22,9 @@ Config accio_quick_form(const std::string& port, const std::string& directory);
 /// `stream-serverd chat <port>`: on all interfaces; log and messages in the working directory.
 Config chat_quick_form(const std::string& port);
 
+/// `stream-serverd packets [--port <port>]`: on all interfaces, for any web page.
+Config packets_quick_form(const std::string& port);
+
 /// `stream-serverd monitor [<host>] <port>`: logs only what is wrong, since it shows the rest.
 Config monitor_quick_form(const std::string& host, const std::string& port);
 

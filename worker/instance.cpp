@@ -41,9 +41,9 @@ unsigned blame_from_environment() {
 WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
     : ledger_(handoff.ledger.get(), Mapping::Access::kReadWrite),
       port_(static_cast<std::uint16_t>(ledger_.header().port)),
-      idle_timeout_(config.idle_timeout),
       intake_(ledger_),
       service_(make_service(config, port_, ledger_)),
+      idle_timeout_(service_->judges_idleness() ? Milliseconds(0) : config.idle_timeout),
       output_retry_(loop_, [this] { retry_output(); }),
       heartbeat_(loop_, [this] { send_heartbeat(); }),
       signals_(loop_,

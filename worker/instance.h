@@ -83,9 +83,9 @@ class WorkerInstance final : ConnectionHost, ServiceHost {
   ledger::Ledger ledger_;
   std::optional<Keeper> keeper_;  ///< before anything can be accepted; none without a supervisor
   std::uint16_t port_;
-  Milliseconds idle_timeout_;
   Intake intake_;
   std::unique_ptr<Service> service_;
+  Milliseconds idle_timeout_;  ///< of connections
   std::vector<std::uint32_t> free_slots_;
   std::unordered_map<std::uint32_t, std::unique_ptr<Connection>> connections_;  ///< by slot
   std::vector<std::unique_ptr<Listener>> listeners_;

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 
 namespace serverd {
 namespace {
@@ -33,6 +34,9 @@ Listener::Listener(Loop& loop, UniqueFd fd, Accepted accepted)
              }),
       watch_(loop, fd_.get(), POLLIN, [this](short) { accept_some(); }) {
   prepare_socket(fd_.get());
+  // Inherited by connections: no answer waits for the peer's acknowledgement of the one before.
+  const int on = 1;
+  ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 void Listener::pause() noexcept {

@@ -3,6 +3,7 @@
 #include "worker/accio/accio_service.h"
 #include "worker/chat/chat_service.h"
 #include "worker/monitor/monitor_service.h"
+#include "worker/packets/packets_service.h"
 #include "worker/stream/stream_service.h"
 
 #include <unistd.h>
@@ -11,6 +12,7 @@ namespace serverd {
 namespace {
 
 struct Factory {
+  Milliseconds idle_timeout;
   std::uint16_t port;
   ledger::Ledger& ledger;
 
@@ -26,13 +28,16 @@ struct Factory {
   std::unique_ptr<Service> operator()(const ChatConfig& config) const {
     return std::make_unique<ChatService>(config, port, ledger);
   }
+  std::unique_ptr<Service> operator()(const PacketsConfig& config) const {
+    return std::make_unique<PacketsService>(config, idle_timeout, port, ledger);
+  }
 };
 
 }  // namespace
 
 std::unique_ptr<Service> make_service(const ServiceConfig& config, std::uint16_t port,
                                       ledger::Ledger& ledger) {
-  return std::visit(Factory{port, ledger}, config.protocol);
+  return std::visit(Factory{config.idle_timeout, port, ledger}, config.protocol);
 }
 
 }  // namespace serverd

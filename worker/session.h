@@ -101,6 +101,8 @@ class Service {
     static_cast<void>(slot);
     return std::nullopt;
   }
+  /// True if sessions end what is idle by themselves, and idle_timeout is theirs.
+  virtual bool judges_idleness() const noexcept { return false; }
   /// USR1: output goes on in new files.
   virtual void rotate() noexcept = 0;
   /// True if one connection's output that takes no bytes is every connection's.

@@ -336,7 +336,7 @@ TEST(Config, TakesThePackagedExampleUncommented) {
     const bool is_setting = line.starts_with("# [[") || line.find(" = ") != std::string::npos;
     text += (line.starts_with("# ") && is_setting ? line.substr(2) : line) + "\n";
   }
-  EXPECT_EQ(parse(text).services.size(), 6U);
+  EXPECT_EQ(parse(text).services.size(), 7U);
 }
 
 // Durations
@@ -758,7 +758,7 @@ TEST(Config, RefusesAnUnknownProtocolAndStillJudgesTheRest) {
   EXPECT_EQ(errors_of("[[service]]\nname = \"a\"\nprotocol = \"strem\"\noutput = \"x\"\nfiels = 1\n"
                       "listen = [\"127.0.0.1:0\"]\n"),
             (Lines{"x.toml:3:12: service.protocol: \"strem\" is not one of stream, accio, "
-                   "monitor, chat; did you mean \"stream\"?",
+                   "monitor, chat, packets; did you mean \"stream\"?",
                    "x.toml:5:1: service.fiels: unknown key; did you mean \"files\"?",
                    "x.toml:6:11: service.listen: \"127.0.0.1:0\": 0 is not a port (1–65535)"}));
 }
@@ -807,6 +807,43 @@ TEST(Config, RefusesAChatServiceThatCannotBe) {
                       "listen = [\"127.0.0.1:4000-4001\"]\n"),
             (Lines{"x.toml:1:1: service.listen: a chat server has one port; write a [[service]] "
                    "for each"}));
+}
+
+TEST(Config, ReadsPacketsAndGivesThemToTheWorkerUnchanged) {
+  const std::string text =
+      "[[service]]\nname = \"p\"\nprotocol = \"packets\"\nlisten = [\"127.0.0.1:8080-8081\"]\n"
+      "cors_origins = [\"https://example.org:8443\", \"*\"]\nmax_captures = 3\nring_kib = 512\n"
+      "queue_kib = 256\nsnap_length = 128\nrequest_timeout = \"2s\"\n";
+  const auto parsed = parse_config(text, "x.toml", ConfigUse::kDaemon);
+  ASSERT_TRUE(std::holds_alternative<Config>(parsed));
+  const Config& config = std::get<Config>(parsed);
+  PacketsConfig packets;
+  packets.cors_origins = {"https://example.org:8443", "*"};
+  packets.max_captures = 3;
+  packets.ring_kib = 512;
+  packets.queue_kib = 256;
+  packets.snap_length = 128;
+  packets.request_timeout = std::chrono::seconds(2);
+  EXPECT_TRUE(config.services[0].protocol == ProtocolConfig(packets));
+  EXPECT_EQ(config.services[0].idle_timeout, std::chrono::minutes(1));
+  ServiceConfig expected = config.services[0];
+  expected.listen.clear();
+  const auto worker =
+      parse_config(worker_config_text(config, config.services[0]), "worker", ConfigUse::kWorker);
+  ASSERT_TRUE(std::holds_alternative<Config>(worker));
+  EXPECT_TRUE(std::get<Config>(worker).services[0] == expected);
+}
+
+TEST(Config, RefusesWhatIsNoOriginOfAWebPage) {
+  const std::string service =
+      "[[service]]\nname = \"p\"\nprotocol = \"packets\"\nlisten = [\"127.0.0.1:4000\"]\n";
+  for (const std::string bad : {"", "example.org", "https://", "https://a/", "https://a b", "://a",
+                                "https://a,https://b", "https://me@a"})
+    EXPECT_EQ(errors_of(service + "cors_origins = [\"" + bad + "\"]\n").size(), 1U) << bad;
+  EXPECT_EQ(errors_of(service + "cors_origins = [\"x\"]\nring_kib = 5\n"),
+            (Lines{"x.toml:5:17: service.cors_origins: \"x\": not the origin of a page, as in "
+                   "\"https://example.org:8443\"; \"*\" is any",
+                   "x.toml:6:12: service.ring_kib: 5 is out of range (512–1048576)"}));
 }
 
 // The file as a whole

@@ -135,5 +135,15 @@ TEST(QuickForm, ChatKeepsItsFilesInTheWorkingDirectory) {
   EXPECT_THROW(chat_quick_form("70000"), std::invalid_argument);
 }
 
+TEST(QuickForm, PacketsIsForAnyPageOnAllInterfaces) {
+  const Config config = packets_quick_form("8080");
+  const ServiceConfig& service = config.services.at(0);
+  EXPECT_EQ(config.daemon.name, "packets-8080");
+  EXPECT_EQ(service.listen.at(0).host, "0.0.0.0");
+  EXPECT_EQ(service.idle_timeout, std::chrono::minutes(1));
+  EXPECT_EQ(std::get<PacketsConfig>(service.protocol).cors_origins, std::vector<std::string>{"*"});
+  EXPECT_THROW(packets_quick_form("0"), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace serverd
