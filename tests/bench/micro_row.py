@@ -18,7 +18,8 @@ def micro(setting: Setting) -> list[Line]:
         process.require_success(120)
     except BenchError as error:
         raise BenchError(f"{error}:\n{(directory / 'log').read_text()[-2000:]}")
-    return [_line(item) for item in json.loads(out.read_text())["benchmarks"]]
+    items = json.loads(out.read_text())["benchmarks"]
+    return [_line(item) for item in items] + _compared(items)
 
 
 def _line(item: dict) -> Line:
@@ -26,6 +27,19 @@ def _line(item: dict) -> Line:
         raise BenchError(f"{item['name']}: {item['error_message']}")
     return Line("micro", item["name"], f"{item['real_time']:,.1f} {item['time_unit']}",
                 samples={"cpu_time": item["cpu_time"], "time_unit": item["time_unit"]})
+
+
+def _compared(items: list[dict]) -> list[Line]:
+    """The packets service's events beside Boost.JSON's values."""
+    times = {item["name"]: item["cpu_time"] for item in items}
+    lines = []
+    for payload in (64, 1400):
+        ours = times[f"packet_event/payload:{payload}"]
+        values = times[f"packet_event_by_values/payload:{payload}"]
+        lines.append(Line("micro", f"packet of {payload} bytes to its event: CPU", f"{ours:.0f} ns",
+                          f"{values:,.0f} ns Boost.JSON values", values / ours, ">= 5",
+                          values / ours >= 5))
+    return lines
 
 
 ROWS = {"micro": micro}

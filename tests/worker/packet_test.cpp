@@ -144,6 +144,9 @@ TEST(Packet, OfAFirstFragmentOnlyHasPorts) {
   const Decoded first = decode(ipv4(5, 9, kTcp, kMore), 12);
   ASSERT_EQ(first.outcome, Outcome::kPacket);
   EXPECT_EQ(std::get<Tcp>(first.packet.transport).source_port, 4000);
+  const Buffer without_options(kTcp.begin(), kTcp.begin() + 20);
+  EXPECT_EQ(decode(ipv4(5, 9, without_options, kMore), 12).outcome, Outcome::kPacket);
+  EXPECT_EQ(decode(ipv4(5, 9, without_options), 12).outcome, Outcome::kMalformed) << "whole";
   EXPECT_EQ(decode(ipv4(5, 9, kTcp, kMore | 1), 12).outcome, Outcome::kLaterFragment);
   EXPECT_EQ(decode(ipv4(5, 9, kTcp, 1), 12).outcome, Outcome::kLaterFragment);
   EXPECT_EQ(decode(ipv4(5, 9, kTcp, 1, 1), 12).outcome, Outcome::kOtherProtocol) << "ICMP";

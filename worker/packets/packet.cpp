@@ -18,7 +18,8 @@ using AnyTransport = std::variant<Tcp, Udp>;
 constexpr std::size_t kTcpHeader = 20;
 constexpr std::size_t kUdpHeader = 8;
 
-std::optional<Tcp> read_tcp(Bytes segment, std::size_t missing) noexcept {
+/// Only the segment's beginning may be there (`cut`): its options may end before they should.
+std::optional<Tcp> read_tcp(Bytes segment, bool cut) noexcept {
   if (segment.size() < kTcpHeader) return std::nullopt;
   Tcp tcp;
   tcp.source_port = read_u16(segment, 0);
@@ -31,7 +32,7 @@ std::optional<Tcp> read_tcp(Bytes segment, std::size_t missing) noexcept {
   tcp.checksum = read_u16(segment, 16);
   tcp.urgent = read_u16(segment, 18);
   const std::size_t header = std::size_t{tcp.data_offset} * 4;
-  if (header < kTcpHeader || header > segment.size() + missing) return std::nullopt;
+  if (header < kTcpHeader || (header > segment.size() && !cut)) return std::nullopt;
   const std::size_t captured = std::min(header, segment.size());
   tcp.options = segment.subspan(kTcpHeader, captured - kTcpHeader);
   tcp.payload = segment.subspan(captured);
@@ -60,7 +61,8 @@ Outcome read_transport(const wire::IpPacket& ip, Packet& packet) noexcept {
   packet.source = ip.source;
   packet.destination = ip.destination;
   if (ip.protocol == wire::kProtocolTcp) {
-    const std::optional<Tcp> tcp = read_tcp(ip.payload, ip.missing);
+    const bool cut = ip.missing > 0 || ip.kind == wire::IpPacket::Kind::kFirstFragment;
+    const std::optional<Tcp> tcp = read_tcp(ip.payload, cut);
     if (!tcp) return Outcome::kMalformed;
     packet.transport = AnyTransport(*tcp);
   } else {
