@@ -19,7 +19,7 @@ DEFAULT_CONFIG = """
 [[service]]
 name = "capture"
 protocol = "stream"
-listen = ["systemd:capture"]
+listen = ["127.0.0.1:5000-5002", "[::1]:5000-5002"]
 output = "/var/lib/stream-serverd/capture"
 """
 
@@ -27,9 +27,9 @@ output = "/var/lib/stream-serverd/capture"
 def run(*command, check=True, **options):
     """The finished process, with its output as text; a failure is an error that shows it."""
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=60, check=False, **options)
+                          stdin=subprocess.DEVNULL, timeout=60, check=False, **options)
     if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}")
+        raise AssertionError(f"{command}: status {done.returncode}\n{done.stdout}")
     return done
 
 

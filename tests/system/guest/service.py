@@ -2,9 +2,10 @@
 
 import os
 import signal
+import time
 
-from machine import (CONFIG, DEFAULT_CONFIG, SERVICE, SOCKET, SystemTest, connect, journal, main_pid,
-                     prop, run, saved, send, status, systemctl, wait_until, write_config)
+from machine import (CONFIG, DEFAULT_CONFIG, SERVICE, SOCKET, SystemTest, connect, drop_in, journal,
+                     main_pid, prop, run, saved, send, status, systemctl, wait_until, write_config)
 
 MORE = """
 [[service]]
@@ -64,6 +65,20 @@ class Service(SystemTest):
         os.kill(pid, signal.SIGSEGV)
         wait_until(lambda: prop("NRestarts") == "1" and prop("ActiveState") == "active",
                    "started again")
+        send(5000, b"served again")
+        self.assertEqual(saved(5000), b"served again")
+
+    def test_a_supervisor_that_hangs_is_started_again(self):
+        systemctl("stop", SERVICE)
+        drop_in("[Service]\nWatchdogSec=1s\n")
+        systemctl("start", SERVICE)
+        pid = main_pid()
+        time.sleep(3)  # several intervals in which it is well
+        self.assertEqual((main_pid(), prop("NRestarts")), (pid, "0"))
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: prop("NRestarts") == "1" and prop("ActiveState") == "active",
+                   "started again", 20)
+        self.assertIn("Watchdog timeout", journal())
         send(5000, b"served again")
         self.assertEqual(saved(5000), b"served again")
 
