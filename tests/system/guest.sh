@@ -3,6 +3,7 @@
 #
 #   guest.sh tree TREE                      make the system's tree, unless it is there
 #   guest.sh layer BUILD LAYER              what `cmake --install BUILD` installs, into LAYER
+#   guest.sh packages DEB LAYER             what build_deb.sh left in DEB, into LAYER/packages
 #   guest.sh run TREE LAYER RESULTS TEST    boot it with LAYER (a directory, laid over the tree) and
 #                                           run the Python tests guest/TEST.py inside
 #
@@ -13,7 +14,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages=systemd,systemd-sysv,dbus,iproute2,procps,python3,netcat-openbsd
 packages+=,libedit2,libfmt9,libpcap0.8,libseccomp2,libsqlite3-0,libssl3,libtins4.0,libtomlplusplus3
-seconds_to_run=${GUEST_SECONDS:-110}
+seconds_to_run=${GUEST_SECONDS:-300}
 
 make_tree() {
   local tree=$1
@@ -33,6 +34,13 @@ make_tree() {
 install_layer() {
   rm -rf "$2"
   DESTDIR=$(realpath -m "$2") cmake --install "$1" >/dev/null
+}
+
+# Beside the packages lies what their test compares with.
+packages_layer() {
+  rm -rf "$2"
+  mkdir -p "$2/packages"
+  cp "$1"/packages/*.deb "$here/../../README.md" "$here/../../etc/stream-serverd.toml" "$2/packages"
 }
 
 # In a mount namespace of its own: TREE and LAYER below, what is written in memory above.
@@ -84,6 +92,7 @@ shift
 case $verb in
   tree) make_tree "$@" ;;
   layer) install_layer "$@" ;;
+  packages) packages_layer "$@" ;;
   run) run "$@" ;;
   boot) boot "$@" ;;
   *) exit 64 ;;
