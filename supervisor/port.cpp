@@ -153,6 +153,7 @@ std::optional<uid_t> Port::worker_uid() const {
 SpawnRequest Port::spawn_request(int parcel_out) const {
   SpawnRequest request{
       environment_.worker_executable, title(), {}, {channel_->variable()}, environment_.user};
+  request.net_raw = settings_.protocol == "packets";
   for (const UniqueFd& fd : listeners_.fds)
     request.descriptors.push_back({handoff_name::kListen, fd.get()});
   request.descriptors.push_back({handoff_name::kConfig, config_.get()});

@@ -15,6 +15,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -107,11 +108,32 @@ class ChildSetup final : public boost::process::extend::handler {
   }
 
   const char* change_user() const noexcept {
-    if (!request_.user) return nullptr;
+    if (!request_.user) return limit_capabilities();
     const UserIds& user = *request_.user;
+    if (request_.net_raw && ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return "PR_SET_KEEPCAPS";
     if (::setgroups(user.groups.size(), user.groups.data()) != 0) return "setgroups";
     if (::setresgid(user.gid, user.gid, user.gid) != 0) return "setresgid";
     if (::setresuid(user.uid, user.uid, user.uid) != 0) return "setresuid";
+    return limit_capabilities();
+  }
+
+  /// capabilities(7): only ambient ones survive exec(2) of a program without any of its own, and
+  /// only those that are inheritable can be ambient.
+  const char* limit_capabilities() const noexcept {
+    if (::geteuid() == 0) return nullptr;
+    if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
+      return "PR_CAP_AMBIENT_CLEAR_ALL";
+    if (!request_.net_raw) return nullptr;
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+    if (::syscall(SYS_capget, &header, sets.data()) != 0) return "capget";
+    constexpr unsigned kNetRaw = 1U << CAP_NET_RAW;
+    if ((sets[0].permitted & kNetRaw) == 0) return nullptr;  // a capture will say so
+    sets = {};
+    sets[0].effective = sets[0].permitted = sets[0].inheritable = kNetRaw;
+    if (::syscall(SYS_capset, &header, sets.data()) != 0) return "capset";
+    if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0) != 0)
+      return "PR_CAP_AMBIENT_RAISE";
     return nullptr;
   }
 

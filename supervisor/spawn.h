@@ -28,6 +28,7 @@ struct SpawnRequest {
   std::vector<std::string> variables;    ///< "NAME=value", added to our environment
   std::optional<UserIds> user;           ///< empty: stays as we are
   std::vector<std::string> arguments{};  ///< behind argv[0]
+  bool net_raw = false;  ///< where it is not root, its only capability is CAP_NET_RAW if we have it
 };
 
 inline constexpr int kMaxHandedDescriptors = 64;
@@ -41,8 +42,9 @@ void reserve_handoff_numbers();
 
 /// Starts a program by the contract of common/handoff.h, by fork(2) and exec(2), in a process group
 /// of its own, with an empty signal mask, /dev/null as standard input and no descriptor but
-/// standard output, standard error and those given. It gets SIGHUP when we die. Returns its pid,
-/// which the caller must reap. Throws std::system_error if it cannot be started, exec included.
+/// standard output, standard error and those given; where it is not root, without capabilities. It
+/// gets SIGHUP when we die. Returns its pid, which the caller must reap. Throws std::system_error
+/// if it cannot be started, exec included.
 pid_t spawn(const SpawnRequest& request);
 
 }  // namespace serverd

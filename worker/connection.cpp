@@ -133,7 +133,11 @@ void Connection::end_if_due() {
   const std::optional<Cause> cause = session_->ending();
   if (cause == Cause::kSlow) return finish(Cause::kSlow);
   if (sent_ && (output_due_ || more_output_)) return;
-  if (cause) return finish(*cause);
+  if (cause) {
+    // Unread bytes would turn the end into a reset, which can take the last output from the peer.
+    Intake::discard(fd_.get(), bytes_waiting_in(fd_.get()));
+    return finish(*cause);
+  }
   if (eof_) finish_after_eof();
 }
 

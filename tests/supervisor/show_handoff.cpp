@@ -2,6 +2,7 @@
 /// the descriptor that was handed over last, then ends, or waits if SHOW_HANDOFF_WAIT is set.
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 
 #include <dirent.h>
@@ -58,6 +59,16 @@ std::string groups() {
   return text.empty() ? "none" : text.substr(1);
 }
 
+/// CapEff and the other sets, in one.
+std::string capabilities() {
+  std::ifstream status("/proc/self/status");
+  std::string text;
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("Cap") && !line.starts_with("CapBnd"))
+      text += line.substr(3, 4) + std::to_string(std::stoull(line.substr(8), nullptr, 16)) + " ";
+  return text;
+}
+
 }  // namespace
 
 int main(int, char** argv) {
@@ -68,6 +79,7 @@ int main(int, char** argv) {
   add("uid", std::to_string(::getuid()));
   add("gid", std::to_string(::getgid()));
   add("groups", groups());
+  add("capabilities", capabilities());
   add("blocked", blocked_signals());
   struct sigaction action {};
   ::sigaction(SIGPIPE, nullptr, &action);

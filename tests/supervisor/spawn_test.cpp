@@ -234,8 +234,18 @@ TEST_F(SpawnTest, RunsAsTheUserWithItsGroups) {
   request.user = UserIds{65534, 65533, {65533, 4242}};
   const Report report = started(request);
   EXPECT_EQ(report.at("uid"), "65534");
+  EXPECT_EQ(report.at("capabilities"), "Inh:0 Prm:0 Eff:0 Amb:0 ");
   EXPECT_EQ(report.at("gid"), "65533");
   EXPECT_EQ(report.at("groups"), "4242 65533");
+}
+
+TEST_F(SpawnTest, KeepsTheCapabilityToCaptureAndNoOther) {
+  if (::geteuid() != 0) FAIL() << "only root can change the user";
+  SpawnRequest request = titled("worker");
+  request.user = UserIds{65534, 65533, {}};
+  request.net_raw = true;
+  // CAP_NET_RAW is 13.
+  EXPECT_EQ(started(std::move(request)).at("capabilities"), "Inh:8192 Prm:8192 Eff:8192 Amb:8192 ");
 }
 
 TEST_F(SpawnTest, AProgramThatCannotBeExecutedIsAnError) {

@@ -3,6 +3,7 @@
 #include "common/config.h"
 #include "common/ledger.h"
 #include "worker/http/http_session.h"
+#include "worker/packets/capture_stream.h"
 #include "worker/packets/interfaces.h"
 #include "worker/service_host.h"
 #include "worker/session.h"
@@ -21,7 +22,7 @@ class PacketsService final : public Service {
   PacketsService(const PacketsConfig& config, Milliseconds idle_timeout, std::uint16_t port,
                  ledger::Ledger& ledger);
 
-  void attach(ServiceHost& host) override { site_.host = &host; }
+  void attach(ServiceHost& host) override;
   std::unique_ptr<Session> open(ledger::Slot& slot) override;
   std::unique_ptr<Session> resume(ledger::Slot& slot) override;
   bool judges_idleness() const noexcept override { return true; }
@@ -32,10 +33,11 @@ class PacketsService final : public Service {
  private:
   std::uint32_t index_of(const ledger::Slot& slot) const noexcept;
   http::Answer interfaces();
+  http::Answer capture(const http::Request& request);
 
   PacketsConfig config_;
-  std::uint16_t port_;
   ledger::Ledger& ledger_;
+  packets::CapturePool pool_;
   packets::InterfaceDirectory directory_;
   http::Site site_;
 };
