@@ -26,8 +26,8 @@ SUFFIXES = {".pcap", ".pcapng", ".cap", ".ntar", ".dmp"}
 PACKAGES = ["tcpdump", "wireshark"]
 
 # What the events have, as tshark calls it. No other protocol may claim the payload.
-FIELDS = ["frame.number", "frame.protocols", "frame.len", "frame.cap_len", "frame.time_epoch", "ip.src", "ip.dst",
-          "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.seq_raw", "tcp.ack_raw",
+FIELDS = ["frame.number", "frame.protocols", "frame.len", "frame.cap_len", "frame.time_epoch",
+          "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.seq_raw", "tcp.ack_raw",
           "tcp.hdr_len", "tcp.flags", "tcp.window_size_value", "tcp.checksum",
           "tcp.urgent_pointer", "tcp.options", "tcp.len", "tcp.payload", "udp.srcport", "udp.dstport",
           "udp.length", "udp.checksum", "udp.payload"]
@@ -93,6 +93,7 @@ def option_bytes(tcp: dict) -> str:
 
 
 FLAGS = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "NS"]
+BEYOND_CLOCKS = 7_258_118_400_000  # milliseconds; libpcap's reader and tshark's cut such times
 RST = 1 << FLAGS.index("RST")
 
 
@@ -183,6 +184,11 @@ def compare_packet(row: dict[str, str], text: str) -> Verdict:
         return f"{proto} equal", ""
     if set(wrong) == {"options"} and ends_at_broken_option(*wrong["options"]):
         return "tcp equal, options up to one that cannot be", ""
+    if set(wrong) == {"payload"} and proto == "udp" and other["payload"].startswith(
+            mine["payload"]) and len(mine["payload"]) // 2 == mine["udp length"] - 8:
+        return "udp equal, payload to the end of the UDP length, tshark's to IP's", ""
+    if set(wrong) == {"timestamp"} and other["timestamp"] > BEYOND_CLOCKS:
+        return f"{proto} equal, but for a time after the year 2200 in a damaged file", ""
     return "differs", json.dumps(wrong)
 
 
