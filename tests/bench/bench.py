@@ -17,6 +17,7 @@ import admin_rows
 import crash_rows
 import idle_rows
 import micro_row
+import packets_rows
 import plot
 import port_rows
 import report
@@ -26,7 +27,8 @@ from processes import BenchError
 from setting import Line, Setting
 
 ROWS = {**throughput_rows.ROWS, **small_rows.ROWS, **idle_rows.ROWS, **port_rows.ROWS,
-        **crash_rows.ROWS, **accio_rows.ROWS, **admin_rows.ROWS, **micro_row.ROWS}
+        **crash_rows.ROWS, **accio_rows.ROWS, **admin_rows.ROWS, **packets_rows.ROWS,
+        **micro_row.ROWS}
 
 
 def parse_arguments() -> argparse.Namespace:
