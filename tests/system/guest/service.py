@@ -1,8 +1,10 @@
 """The service unit: readiness, reload, failures, end."""
 
+import json
 import os
 import signal
 import time
+import urllib.request
 
 from machine import (CONFIG, DEFAULT_CONFIG, SERVICE, SOCKET, SystemTest, connect, drop_in, journal,
                      main_pid, prop, run, saved, send, status, systemctl, wait_until, write_config)
@@ -13,6 +15,13 @@ name = "more"
 protocol = "stream"
 listen = ["127.0.0.1:6000"]
 output = "/var/lib/stream-serverd/capture"
+"""
+
+PACKETS = """
+[[service]]
+name = "packets"
+protocol = "packets"
+listen = ["127.0.0.1:8080"]
 """
 
 
@@ -81,6 +90,19 @@ class Service(SystemTest):
         self.assertIn("Watchdog timeout", journal())
         send(5000, b"served again")
         self.assertEqual(saved(5000), b"served again")
+
+    def test_packets_need_a_drop_in_and_nothing_else(self):
+        directory = "/run/systemd/system/stream-serverd.service.d"
+        os.makedirs(directory, exist_ok=True)
+        os.symlink("/usr/local/share/stream-serverd/packets.conf", directory + "/packets.conf")
+        systemctl("daemon-reload")
+        write_config(DEFAULT_CONFIG + PACKETS)
+        systemctl("restart", SERVICE)
+        with urllib.request.urlopen("http://127.0.0.1:8080/api/interfaces", timeout=20) as answer:
+            names = [item["Name"] for item in json.load(answer)["data"]]
+        self.assertIn("lo", names)
+        with open(f"/proc/{main_pid()}/status", encoding="ascii") as file:
+            self.assertIn("CapBnd:\t0000000000002000\n", file)  # CAP_NET_RAW
 
     def test_stop_saves_what_was_received_and_ends_connections(self):
         with connect(5000) as peer:
