@@ -101,6 +101,10 @@ class Service(SystemTest):
         with urllib.request.urlopen("http://127.0.0.1:8080/api/interfaces", timeout=20) as answer:
             names = [item["Name"] for item in json.load(answer)["data"]]
         self.assertIn("lo", names)
+        with urllib.request.urlopen("http://127.0.0.1:8080/api/capture?i=lo&p=5000&count=1",
+                                    timeout=20) as events:
+            send(5000, b"seen and saved")
+            self.assertIn(b"event: packet", events.read())
         with open(f"/proc/{main_pid()}/status", encoding="ascii") as file:
             self.assertIn("CapBnd:\t0000000000002000\n", file)  # CAP_NET_RAW
 
