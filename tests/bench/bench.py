@@ -14,6 +14,7 @@ from pathlib import Path
 
 import accio_rows
 import admin_rows
+import chat_rows
 import crash_rows
 import idle_rows
 import micro_row
@@ -27,8 +28,8 @@ from processes import BenchError
 from setting import Line, Setting
 
 ROWS = {**throughput_rows.ROWS, **small_rows.ROWS, **idle_rows.ROWS, **port_rows.ROWS,
-        **crash_rows.ROWS, **accio_rows.ROWS, **admin_rows.ROWS, **packets_rows.ROWS,
-        **micro_row.ROWS}
+        **crash_rows.ROWS, **accio_rows.ROWS, **chat_rows.ROWS, **admin_rows.ROWS,
+        **packets_rows.ROWS, **micro_row.ROWS}
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -21,8 +21,9 @@ RESTART_AT_ONCE = "rate = 1000"
 
 def config_text(ports: Sequence[int], output: Path, *, max_connections: int = 4096,
                 files: str = "per-port", restart: str = "", log_level: str = "info",
-                protocol: str = "stream") -> str:
-    own_keys = f'files = "{files}"' if protocol == "stream" else ""
+                protocol: str = "stream", own_keys: str = "") -> str:
+    if protocol == "stream":
+        own_keys = f'files = "{files}"'
     return f"""[daemon]
 user = ""
 log_level = "{log_level}"
