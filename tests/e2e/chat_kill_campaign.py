@@ -15,7 +15,8 @@ import threading
 import time
 
 CLIENTS = 6
-PATIENCE = 60  # seconds for what is under way at the end
+WINDOW = 500  # messages of a client without their OK
+PATIENCE = 60  # seconds for what is under way
 
 
 class Client:
@@ -59,36 +60,70 @@ class Client:
             if self.random.random() < 0.3:
                 time.sleep(0.001)
             self.socket.sendall(chunk[cut:])
-            while self.sent - len(self.acknowledged) > 3000 and not stop.is_set():
+            while self.sent - len(self.acknowledged) > WINDOW and not stop.is_set():
                 time.sleep(0.001)
 
 
-def worker_of(server, port):
-    with open(f"/proc/{server}/task/{server}/children", encoding="ascii") as children:
-        for pid in children.read().split():
+def titled_children(pid, port):
+    """Workers, and keepers whose worker is dead."""
+    found = []
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+        for child in children.read().split():
             try:
-                with open(f"/proc/{pid}/cmdline", encoding="ascii") as title:
+                with open(f"/proc/{child}/cmdline", encoding="ascii") as title:
                     if f":{port}" in title.read():
-                        return int(pid)
+                        found.append(int(child))
             except OSError:
                 pass
-    return None
+    return found
 
 
-def kill_often(server, port, log_path, kills, generator):
-    done = 0
-    deadline = time.monotonic() + 60 + kills
-    while done < kills and time.monotonic() < deadline:
-        time.sleep(generator.uniform(0.01, 0.06))
-        with open(log_path, encoding="utf-8") as log:
-            # Until then the child with this title may be the keeper.
-            if log.read().count("went on with") < done:
-                continue
-        pid = worker_of(server, port)
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            done += 1
-    return done
+def wait_for(condition, patience=PATIENCE):
+    deadline = time.monotonic() + patience
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return found
+
+
+class Killer:
+    """Kills one worker after the other: most in their work, some while they still take over."""
+
+    def __init__(self, server, port, log_path, seed, clients):
+        self.server, self.port, self.clients = server, port, clients
+        self.log = open(log_path, encoding="utf-8")
+        self.random = random.Random(seed)
+        self.text = ""  # of the log
+        self.gone = set()  # workers, and their keepers
+        self.killed = self.early = 0
+
+    def worker(self):
+        for pid in titled_children(self.server, self.port):
+            if pid not in self.gone:
+                return pid
+        return None
+
+    def is_ready(self, pid):
+        self.text += self.log.read()
+        return self.killed == 0 or f" worker {pid} is up, restart " in self.text
+
+    def acknowledged(self):
+        return sum(len(client.acknowledged) for client in self.clients)
+
+    def kill_one(self):
+        """False: there is no worker, or it does not work."""
+        early = self.random.random() < 0.1
+        pid = wait_for(self.worker)
+        if pid is None or not (early or wait_for(lambda: self.is_ready(pid))):
+            return False
+        before = self.acknowledged()
+        if not early and not wait_for(lambda: self.acknowledged() > before):
+            return False
+        time.sleep(self.random.uniform(0, 0.02 if early else 0.05))
+        self.gone |= {pid, *titled_children(pid, self.port)}
+        os.kill(pid, signal.SIGKILL)
+        self.killed += 1
+        self.early += early
+        return True
 
 
 def judge(clients):
@@ -108,6 +143,22 @@ def judge(clients):
     return complaints
 
 
+CONFIG = """[daemon]
+user = ""
+[restart]
+rate = 1000
+initial = "1ms"
+maximum = "1ms"
+quarantine_after = 1000
+quarantine_window = "1s"
+[[service]]
+name = "chat"
+protocol = "chat"
+listen = ["127.0.0.1:{port}"]
+output = "output"
+"""
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -124,9 +175,11 @@ def main():
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         log_path = f"{directory}/log"
+        with open(f"{directory}/config.toml", "w", encoding="utf-8") as config:
+            config.write(CONFIG.format(port=port))
         with open(log_path, "wb") as log:
             server = subprocess.Popen([f"{options.bin}/stream-serverd", "--runtime-dir",
-                                       f"{directory}/run", "chat", str(port)],
+                                       f"{directory}/run", "-c", "config.toml"],
                                       cwd=directory, stderr=log)
         try:
             while "ports up" not in open(log_path, encoding="utf-8").read():
@@ -137,23 +190,24 @@ def main():
             for thread in writers + [threading.Thread(target=client.read, daemon=True)
                                      for client in clients]:
                 thread.start()
-            kills = kill_often(server.pid, port, log_path, options.kills,
-                               random.Random(options.seed))
+            killer = Killer(server.pid, port, log_path, options.seed, clients)
+            while killer.killed < options.kills and killer.kill_one():
+                pass
             stop.set()
             for thread in writers:
                 thread.join()
-            deadline = time.monotonic() + PATIENCE
-            while judge(clients) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            wait_for(lambda: not judge(clients))
             complaints = judge(clients)
-            if kills < options.kills:
-                complaints.append(f"only {kills} kills were possible")
+            if killer.killed < options.kills:
+                complaints.append(f"no worker that works after {killer.killed} kills")
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(30)
         text = open(log_path, encoding="utf-8").read()
         complaints += [line for line in text.splitlines() if " error: " in line][:10]
-    print(f"{kills} kills, {sum(client.sent for client in clients)} messages")
+    print(f"{killer.killed} kills, {killer.early} of them before the worker was ready; "
+          f"{sum(client.sent for client in clients)} messages")
+    print(f"{text.count('went on with')} workers went on with the connections")
     for complaint in complaints:
         print(complaint)
     return 1 if complaints else 0
