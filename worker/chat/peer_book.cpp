@@ -1,6 +1,7 @@
 #include "worker/chat/peer_book.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace serverd::chat {
 namespace {
@@ -74,11 +75,10 @@ void PeerBook::ended(std::uint64_t token, Clock::time_point now) {
   if (token >= places_.size()) return;
   Place& place = places_[token];
   place.in_use = false;
-  place.failures = place.answered ? 0 : std::min(place.failures + 1, 10U);
-  place.answered = false;
-  place.not_before =
-      now + std::min<Clock::duration>(kFirstDelay * (1U << place.failures) / 2 + kFirstDelay / 2,
-                                      kLongestDelay);
+  if (std::exchange(place.answered, false)) place.failures = 0;
+  const Clock::duration delay = kFirstDelay * (1U << place.failures);
+  place.not_before = now + std::min<Clock::duration>(delay, kLongestDelay);
+  if (delay < kLongestDelay) ++place.failures;
 }
 
 }  // namespace serverd::chat
