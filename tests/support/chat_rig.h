@@ -65,6 +65,7 @@ class ChatRig final : ServiceHost {
         slot.bytes = *committed;
       }
       peer.session = service->resume(slot);
+      static_cast<void>(peer.session->output(peer.written));  // a stuck one is tried too
     }
     serve();
     write_all();
@@ -85,6 +86,15 @@ class ChatRig final : ServiceHost {
     Peer& peer = peers[index];
     peer.index = index;
     peer.session = service->open(fill(index));
+    return peer;
+  }
+
+  /// A connection of the service's own is made.
+  Peer& connected(std::uint64_t token = 0) {
+    const std::uint32_t index = next_index++;
+    Peer& peer = peers[index];
+    peer.index = index;
+    peer.session = service->open_outgoing(fill(index), token);
     return peer;
   }
 
@@ -111,7 +121,7 @@ class ChatRig final : ServiceHost {
     return error;
   }
   /// Makes this turn's commit fail, as a full disk does.
-  void fail_commit() { service->store().add_mailbox("bob", false, 0); }
+  void fail_commit() { service->store().add_mailbox(config.server_id, true, 0); }
   /// As Connection does with what was deferred.
   void settle() {
     for (const auto& [index, count] : pending) {
