@@ -1,4 +1,5 @@
 #include "tests/e2e/server.h"
+#include "tests/e2e/small_disk.h"
 
 #include <gtest/gtest.h>
 
@@ -439,28 +440,6 @@ TEST(Accio, StoresWhatHadArrivedBeforeAStop) {
 }
 
 // Disks
-
-/// A small file system of the test's own. Mounting needs root, which CI has.
-class SmallDisk final {
- public:
-  explicit SmallDisk(fs::path path) : path_(std::move(path)) {
-    fs::create_directory(path_);
-    mounted_ = ::mount("tmpfs", path_.c_str(), "tmpfs", 0, kRoomy) == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
-  }
-  bool mounted() const { return mounted_; }
-  bool become(unsigned long flags, const char* options) const {
-    return ::mount("tmpfs", path_.c_str(), "tmpfs", MS_REMOUNT | flags, options) == 0;
-  }
-
-  static constexpr const char* kRoomy = "size=50m,mode=0755";
-
- private:
-  fs::path path_;
-  bool mounted_;
-};
 
 TEST(Accio, AFullDiskHoldsTheSenderAndIsNoError) {
   Workspace workspace;

@@ -1,4 +1,5 @@
 #include "tests/e2e/server.h"
+#include "tests/e2e/small_disk.h"
 
 #include <gtest/gtest.h>
 
@@ -6,8 +7,10 @@
 #include <memory>
 #include <string>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 namespace serverd::test {
 namespace {
@@ -19,8 +22,9 @@ class Chatter final {
     if (!name.empty()) ask("HELO " + name);
   }
 
+  bool send(const std::string& bytes) { return client_.send(bytes); }
   std::string ask(const std::string& request) {
-    client_.send(request + "\n");
+    send(request + "\n");
     return line();
   }
   /// The next line without its end; what there is of it at the deadline.
@@ -64,6 +68,25 @@ class ChatNetwork : public testing::Test {
   std::uint16_t base_ = free_ports(3);
   std::unique_ptr<Server> servers_[3];
 };
+
+TEST_F(ChatNetwork, TwoServersLinkAndForwardBothWays) {
+  start(0);
+  start(1);
+  Chatter ann(port(0), "ann");
+  Chatter bob(port(1), "bob");
+  ASSERT_TRUE(knows(ann, "A_2") && knows(bob, "A_1"));
+  EXPECT_EQ(ann.ask("SENDMSG A_2 hello, group"), "OK,SENDMSG,1");
+  EXPECT_EQ(bob.ask("SENDMSG A_1 hello yourselves"), "OK,SENDMSG,1");
+  const auto has = [](Chatter& reader, const std::string& group, const std::string& message) {
+    return eventually([&] {
+      const bool there = reader.ask("GETMSGS " + group) == message;
+      if (there) reader.line();
+      return there;
+    });
+  };
+  EXPECT_TRUE(has(bob, "A_2", "SENDMSG,A_2,A_1,hello, group"));
+  EXPECT_TRUE(has(ann, "A_1", "SENDMSG,A_1,A_2,hello yourselves"));
+}
 
 TEST_F(ChatNetwork, ThreeServersForwardAndGetOverTheLossOfTheMiddleOne) {
   for (unsigned number = 0; number < 3; ++number) start(number);
@@ -110,6 +133,40 @@ TEST_F(ChatNetwork, ThreeServersForwardAndGetOverTheLossOfTheMiddleOne) {
   }));
 }
 
+TEST(Chat, AFullDiskHoldsWhatComesAndLosesNothing) {
+  Workspace workspace;
+  const SmallDisk disk(workspace.path() / "chat");
+  ASSERT_TRUE(disk.mounted()) << "mount needs root";
+  const auto port = free_ports(1);
+  workspace.write("c.toml",
+                  "[daemon]\nuser = \"\"\n[[service]]\nname = \"c\"\nprotocol = \"chat\"\n"
+                  "output = \"chat\"\nlisten = [\"127.0.0.1:" +
+                      std::to_string(port) + "\"]\n");
+  Server server(workspace, {"-c", "c.toml"});
+  Chatter(port, "bob");
+  Chatter ann(port, "ann");
+  ASSERT_TRUE(disk.become(0, "size=1m"));
+  constexpr int kMessages = 600;
+  std::string requests;
+  for (int i = 0; i < kMessages; ++i)
+    requests += "SENDMSG bob " + std::to_string(i) + std::string(2'000, 'x') + "\n";
+  requests += "NONSENSE\n";
+  ASSERT_TRUE(ann.send(requests));
+  ASSERT_TRUE(server.wait_for_err("disk is full; reading stops until it can be written again"));
+  ASSERT_TRUE(disk.become(0, SmallDisk::kRoomy));
+  for (int i = 1; i <= kMessages; ++i)
+    ASSERT_EQ(ann.line(), "OK,SENDMSG," + std::to_string(i)) << server.err();
+  EXPECT_EQ(ann.line(), "ERROR,UNKNOWN_COMMAND,NONSENSE") << "an ERROR is as safe as an OK";
+  EXPECT_TRUE(server.wait_for_err("what comes can be stored again"));
+  Chatter bob(port, "bob");
+  for (int i = 0; i < kMessages; ++i) {
+    const std::string line = i == 0 ? bob.ask("GETMSGS") : bob.line();
+    ASSERT_EQ(line, "SENDMSG,bob,ann," + std::to_string(i) + std::string(2'000, 'x'));
+  }
+  EXPECT_EQ(bob.line(), "OK,GETMSGS,600");
+  EXPECT_EQ(server.stop(SIGTERM), 0);
+}
+
 class ChatPort : public testing::Test {
  protected:
   Workspace workspace_;
@@ -128,6 +185,65 @@ TEST_F(ChatPort, ConversesWithNetcat) {
   EXPECT_EQ(server_.stop(SIGTERM), 0);
 }
 
+/// Somebody at a terminal who has only nc.
+class NetcatUser final {
+ public:
+  NetcatUser(const Workspace& workspace, const std::string& name, std::uint16_t port)
+      : keyboard_(keyboard(workspace / name)),
+        nc_({"nc", "127.0.0.1", std::to_string(port)}, {"", {}, workspace / name}) {}
+  ~NetcatUser() { nc_.signal(SIGKILL); }
+  NetcatUser(const NetcatUser&) = delete;
+  NetcatUser& operator=(const NetcatUser&) = delete;
+
+  void types(const std::string& line) const {
+    const std::string text = line + "\n";
+    ASSERT_EQ(::write(keyboard_.get(), text.data(), text.size()), std::ssize(text));
+  }
+  bool sees(const std::string& line) {
+    return eventually([&] { return nc_.out().find(line + "\n") != std::string::npos; });
+  }
+
+ private:
+  static UniqueFd keyboard(const std::string& path) {
+    ::mkfifo(path.c_str(), 0600);
+    return UniqueFd::adopt(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  }
+
+  UniqueFd keyboard_;
+  Program nc_;
+};
+
+TEST_F(ChatPort, TwoPeopleHoldAConversationWithNetcat) {
+  NetcatUser ann(workspace_, "ann", port_);
+  NetcatUser bob(workspace_, "bob", port_);
+  ann.types("HELO ann");
+  bob.types("HELO bob");
+  ASSERT_TRUE(ann.sees(",A5_43") && bob.sees(",A5_43"));
+  ann.types("SENDMSG bob are you there?");
+  ASSERT_TRUE(bob.sees("SENDMSG,bob,ann,are you there?"));
+  bob.types("SENDMSG ann yes, I am");
+  ASSERT_TRUE(ann.sees("SENDMSG,ann,bob,yes, I am"));
+  EXPECT_TRUE(ann.sees("OK,SENDMSG,1"));
+  ann.types("what now");
+  EXPECT_TRUE(ann.sees("ERROR,UNKNOWN_COMMAND,what"));
+}
+
+TEST_F(ChatPort, APeerThatResetsLeavesItsMessagesAndDoesNoHarm) {
+  Chatter ann(port_, "ann");
+  for (int i = 0; i < 20; ++i) {
+    Client peer("127.0.0.1", port_);
+    peer.send("\x01HELO,X_1\x04");
+    std::string flood;
+    for (int j = 0; j < 200; ++j)
+      flood += "\x01STATUSREQ\x04\x01SENDMSG,A5_43,X_1,hi\x04\x01HELO,X_1\x04";
+    peer.send(flood);
+    peer.reset();
+    EXPECT_EQ(ann.ask("KEEPALIVE"), "KEEPALIVE,0");
+  }
+  EXPECT_TRUE(ann.ask("SERVERS").starts_with("SERVERS,A5_43,127.0.0.1,"));
+  EXPECT_EQ(server_.stop(SIGTERM), 0);
+}
+
 TEST_F(ChatPort, MessagesSurviveARestart) {
   Chatter(port_, "bob").ask("SENDMSG A5_43 kept");
   EXPECT_EQ(server_.stop(SIGTERM), 0);
@@ -136,14 +252,25 @@ TEST_F(ChatPort, MessagesSurviveARestart) {
   EXPECT_EQ(ann.ask("GETMSGS A5_43"), "SENDMSG,A5_43,bob,kept");
 }
 
-TEST_F(ChatPort, AClientThatDoesNotReadIsDisconnected) {
+TEST_F(ChatPort, AClientThatDoesNotReadIsDisconnectedAndOthersAreNotConcerned) {
   Chatter bob(port_, "bob");
   Chatter ann(port_, "ann");
+  Chatter eve(port_, "eve");
+  Chatter fay(port_, "fay");
+  int heard = 0;
   const std::string request = "SENDMSG bob " + std::string(4900, 'x');
   ASSERT_TRUE(eventually([&] {
     for (int i = 0; i < 20; ++i) ann.ask(request);
+    eve.ask("SENDMSG fay meanwhile");
+    if (fay.line() == "SENDMSG,fay,eve,meanwhile") ++heard;
     return server_.err().find(", slow)") != std::string::npos;
   }));
+  eve.ask("SENDMSG fay afterwards");
+  EXPECT_EQ(fay.line(), "SENDMSG,fay,eve,afterwards");
+  EXPECT_GT(heard, 0);
+  EXPECT_EQ(server_.err().find("slow)"), server_.err().rfind("slow)")) << "bob alone";
+  Chatter again(port_, "bob");
+  EXPECT_EQ(again.ask("GETMSG"), "SENDMSG,bob,ann," + std::string(4900, 'x')) << "nothing is lost";
   EXPECT_EQ(server_.stop(SIGTERM), 0);
 }
 

@@ -340,11 +340,164 @@ TEST_F(ChatTest, ANameOfAClientIsNoServersId) {
   EXPECT_TRUE(peer.session->ending());
 }
 
+TEST_F(ChatTest, ServersAreListedInOneOrderWhateverHappens) {
+  for (int i = 0; i < 8; ++i) linked("B_" + std::to_string(i));
+  Peer& client = rig_.connect();
+  const std::string list = rig_.line(client, "SERVERS");
+  for (int i = 0; i < 7; ++i)
+    EXPECT_LT(list.find("B_" + std::to_string(i)), list.find("B_" + std::to_string(i + 1)));
+  rig_.die();
+  EXPECT_EQ(rig_.line(client, "SERVERS"), list);
+}
+
+TEST_F(ChatTest, KeepAliveIsSaidOnceAMinuteAlsoWhenTheWorkerDies) {
+  Peer& peer = linked("A5_2");
+  for (int i = 0; i < 3; ++i) rig_.die();
+  rig_.service->tick();
+  rig_.turn_end();
+  EXPECT_EQ(rig_.take(peer), "");
+}
+
+TEST_F(ChatTest, NothingThatIsSaidIsLongerThanACommand) {
+  Peer& client = rig_.connect();
+  const std::string longest(4990, 'x');
+  EXPECT_EQ(rig_.line(client, "HELO " + longest), "ERROR,TOO_LONG,HELO\n");
+  for (const std::string& request : {"SENDMSG " + longest + " x", longest, "GETMSGS " + longest})
+    EXPECT_LE(rig_.line(client, request).size(), tsam::kLongestCommand + 1) << request;
+}
+
 TEST_F(ChatTest, LinksAreBounded) {
   for (int i = 0; i < 8; ++i) linked("B_" + std::to_string(i));
   Peer& ninth = rig_.connect();
   EXPECT_EQ(rig_.ask(ninth, frame("HELO,B_8")), frame("ERROR,TOO_MANY_PEERS,try another server"));
   EXPECT_TRUE(ninth.session->ending());
+}
+
+// What nobody should send
+
+TEST_F(ChatTest, WhatNoClientShouldSendHarmsNoOther) {
+  Peer& bob = named("bob");
+  Peer& eve = rig_.connect();
+  EXPECT_EQ(rig_.ask(eve, "\x01\x04"), "") << "an empty command";
+  EXPECT_EQ(rig_.ask(eve, "garbage\x04 between\x01KEEPALIVE\x04"), frame("KEEPALIVE,0"));
+  EXPECT_EQ(rig_.ask(eve, "\x01SENDMSG,bob,lost\x01KEEPALIVE\x04"), frame("KEEPALIVE,0"))
+      << "SOH within a frame begins another";
+  EXPECT_EQ(rig_.ask(eve, frame(std::string(5001, 'x')) + frame("KEEPALIVE")),
+            frame("ERROR,TOO_LONG,a command has at most 5000 bytes") + frame("KEEPALIVE,0"));
+  EXPECT_EQ(rig_.ask(eve, frame("KEEPALIVE,many")), frame("KEEPALIVE,0"));
+  const std::string content = std::string("a,b;") + '\0' + "\x1b\x1b\x1b\x04\x1b\x01\n\x7f\xff";
+  EXPECT_EQ(rig_.ask(eve, frame("SENDMSG,bob," + content)), frame("OK,SENDMSG,1"));
+  EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,2,a,b;\\x00\\x1b\\x04\\x01\\x0a\\x7f\\xff\n");
+  const std::string log = rig_.log();
+  EXPECT_TRUE(std::none_of(log.begin(), log.end(), [](char c) {
+    return c != '\n' && (c < ' ' || c == 0x7f);
+  })) << "nothing is logged raw";
+  EXPECT_EQ(rig_.ask(eve, "\x01SENDMSG,bob,without an end"), "");
+  rig_.end(eve);
+  EXPECT_EQ(rig_.take(bob), "");
+}
+
+TEST_F(ChatTest, NobodySpeaksForAnother) {
+  Peer& bob = named("bob");
+  Peer& eve = named("eve");
+  EXPECT_EQ(rig_.line(eve, "SENDMSG,bob,A5_2,give me money"), "OK,SENDMSG,1\n");
+  EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,eve,A5_2,give me money\n") << "the sender is eve";
+  EXPECT_EQ(rig_.ask(eve, "HELO,A5_2\n"), "ERROR,NAMED_ALREADY,eve\n");
+  Peer& other = rig_.connect();
+  for (const std::string name : {"a,b", "a;b", "a\x04", "-1 x", "17"})
+    EXPECT_TRUE(rig_.line(other, "HELO " + name).starts_with("HELO,"));
+  EXPECT_EQ(rig_.line(other, "SENDMSG bob hi"), "OK,SENDMSG,2\n");
+  EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,3,hi\n") << "none of these has become its name";
+}
+
+TEST_F(ChatTest, AServersListThatIsHugeOrPointsAtUsIsHarmless) {
+  ChatConfig config;
+  config.min_peers = 4;
+  restart_with(config);
+  Peer& peer = linked("A5_2");
+  std::string list =
+      "SERVERS,A5_2,127.0.0.1,4001;A5_43,127.0.0.1,4000;;;,,;A5_2,x y,1;A5_2,1.1.1.1,70000;";
+  for (int i = 0; list.size() < 4900; ++i) list += "C_" + std::to_string(i) + ",127.0.0.1,4002;";
+  EXPECT_EQ(rig_.ask(peer, frame(list)), "");
+  rig_.service->tick();
+  ASSERT_EQ(rig_.connects.size(), 1U) << "one place, however many names";
+  EXPECT_EQ(rig_.connects[0].first.port(), 4002);
+}
+
+TEST_F(ChatTest, APlaceThatIsOurselvesIsNotConnectedToAgain) {
+  ChatConfig config;
+  config.peers = {"127.0.0.1:4000"};
+  restart_with(config);
+  ASSERT_EQ(rig_.connects.size(), 1U);
+  Peer& out = rig_.connected(rig_.connects[0].second);
+  rig_.turn_end();
+  EXPECT_EQ(rig_.take(out), frame("HELO,A5_43"));
+  Peer& in = rig_.connect();
+  rig_.ask(in, frame("HELO,A5_43"));
+  EXPECT_TRUE(in.session->ending());
+  rig_.ask(out, frame("HELO,A5_43"));
+  EXPECT_TRUE(out.session->ending());
+  rig_.end(out);
+  rig_.end(in);
+  for (int i = 0; i < 3; ++i) rig_.service->tick();
+  EXPECT_EQ(rig_.connects.size(), 1U);
+}
+
+TEST_F(ChatTest, APeerThatRepeatsItselfIsAnsweredAndNoMore) {
+  Peer& peer = linked("A5_2");
+  EXPECT_EQ(rig_.ask(peer, frame("HELO,A5_2")),
+            frame("SERVERS,A5_43,127.0.0.1,4000;A5_2,127.0.0.1,-1;"))
+      << "HELO is said once";
+  EXPECT_EQ(rig_.ask(peer, frame("HELO,A5_3")), frame("ERROR,NAMED_ALREADY,A5_2"));
+  EXPECT_EQ(rig_.ask(peer, frame("KEEPALIVE,x") + frame("KEEPALIVE,-1") + frame("KEEPALIVE")), "");
+  EXPECT_EQ(rig_.ask(peer, frame("SENDMSG,nobody,A5_2,x")),
+            frame("ERROR,UNKNOWN_RECIPIENT,nobody"));
+  EXPECT_EQ(rig_.ask(peer, frame("SENDMSG,A5_43,no id,x")), frame("ERROR,MALFORMED,SENDMSG"));
+}
+
+TEST_F(ChatTest, APeerThatFloodsIsBounded) {
+  ChatConfig config;
+  config.max_messages_per_recipient = 10;
+  restart_with(config);
+  Peer& peer = linked("A5_2");
+  std::string flood;
+  for (int i = 0; i < 30; ++i) flood += frame("SENDMSG,A5_43,A5_2,flood");
+  std::string refusals;
+  for (int i = 0; i < 20; ++i) refusals += frame("ERROR,MAILBOX_FULL,A5_43");
+  EXPECT_EQ(rig_.ask(peer, flood), refusals);
+  rig_.end(peer, ledger::Cause::kReset);
+  Peer& ann = named("ann");
+  EXPECT_TRUE(rig_.line(ann, "GETMSGS A5_43").ends_with("OK,GETMSGS,10\n"));
+}
+
+// The requests of the specification, byte for byte
+
+TEST_F(ChatTest, TheExamplesOfTheSpecification) {
+  Peer& bob = rig_.connect();
+  Peer& ann = rig_.connect();
+  EXPECT_EQ(rig_.ask(bob, "HELO bob\n"), "HELO,bob,127.0.0.1,50001,A5_43\n");
+  EXPECT_EQ(rig_.ask(ann, "SENDMSG bob hello there\r\n"), "OK,SENDMSG,1\n");
+  EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,2,hello there\n");
+  EXPECT_EQ(rig_.ask(ann, "SENDMSG,bob,hello there\n"), "OK,SENDMSG,2\n");
+  EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,2,hello there\n");
+  EXPECT_EQ(rig_.ask(ann, "KEEPALIVE\n"), "KEEPALIVE,0\n");
+  EXPECT_EQ(rig_.ask(ann, "KEEPALIVE,7\n"), "KEEPALIVE,0\n");
+  EXPECT_EQ(rig_.ask(ann, "SERVERS\nLISTSERVERS\n"),
+            "SERVERS,A5_43,127.0.0.1,4000;\nSERVERS,A5_43,127.0.0.1,4000;\n");
+  EXPECT_EQ(rig_.ask(ann, "GETMSGS\nGETMSG\n"), "OK,GETMSGS,0\nOK,GETMSG,0\n");
+  EXPECT_EQ(rig_.ask(ann, "SENDMSG nobody x\nWHO are you\n"),
+            "ERROR,UNKNOWN_RECIPIENT,nobody\nERROR,UNKNOWN_COMMAND,WHO\n");
+
+  Peer& peer = rig_.connect();
+  EXPECT_EQ(rig_.ask(peer, "\x01HELO,Instr_1\x04\x01STATUSREQ\x04"),
+            "\x01HELO,A5_43\x04"
+            "\x01SERVERS,A5_43,127.0.0.1,4000;Instr_1,127.0.0.1,-1;\x04"
+            "\x01STATUSRESP,A5_43,0\x04");
+  EXPECT_EQ(rig_.ask(peer, "\x01SENDMSG,A5_43,Instr_1,a, b, and c\x04"), "");
+  EXPECT_EQ(rig_.ask(peer, "\x01STATUSREQ\x04\x01GETMSGS,A5_43\x04"),
+            "\x01STATUSRESP,A5_43,1\x04\x01SENDMSG,A5_43,Instr_1,a, b, and c\x04");
+  EXPECT_EQ(rig_.ask(peer, "\x01KEEPALIVE,3\x04"), "\x01GETMSGS,A5_43\x04");
+  EXPECT_NE(rig_.log().find("] Client 2: LISTSERVERS\n"), std::string::npos);
 }
 
 // A worker's death, and a disk without room

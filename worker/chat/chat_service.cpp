@@ -3,6 +3,7 @@
 #include "common/log.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include <sys/resource.h>
 
@@ -115,6 +116,7 @@ std::unique_ptr<Session> ChatService::resume(ledger::Slot& slot) {
   std::unique_ptr<ChatSession> session = make_session(slot);
   const auto found = recovered_.find(slot.cookie);
   restore(*session, found == recovered_.end() ? nullptr : &found->second);
+  session->kept_alive_at = host_->loop().now();
   if (session->outgoing) {
     session->place = book_.resumed(slot.peer.to_address());
     if (session->place && session->mailbox != nullptr)
@@ -221,6 +223,8 @@ std::error_code ChatService::commit() noexcept {
     session->touched = false;
     session->saved = true;
   }
+  if (last_message_ != saved_last_message_)
+    log::debug("Port {}: messages up to {} are stored", port_, last_message_);
   saved_last_message_ = last_message_;
   delivered_.clear();
   for (const Ended& it : std::exchange(ended_, {}))

@@ -16,10 +16,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 namespace serverd {
@@ -140,7 +140,12 @@ class ChatService final : public Service {
   std::size_t waiting_ = 0;
   std::unordered_map<std::uint64_t, chat::SessionRow> recovered_;  ///< by cookie
   std::unordered_map<std::uint64_t, ChatSession*> sessions_;       ///< by number
-  std::unordered_set<ChatSession*> links_;                         ///< those that are peers
+  struct Earlier {
+    bool operator()(const ChatSession* a, const ChatSession* b) const noexcept {
+      return a->number() < b->number();
+    }
+  };
+  std::set<ChatSession*, Earlier> links_;  ///< those that are peers, as they came
   std::vector<ChatSession*> touched_;
   std::vector<ChatSession::OnTheWay> delivered_;
   struct Ended {

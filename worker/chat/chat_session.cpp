@@ -20,10 +20,13 @@ bool ChatSession::opened_by_us() const noexcept { return outgoing; }
 /// Whole commands, and the beginning of one, which is kept: bytes left in the socket would keep its
 /// memory, and the rest of the command might find no room (tried: it did not).
 Taken ChatSession::on_bytes(std::span<const std::byte> bytes, bool last) noexcept {
-  const std::string_view fresh(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::string_view fresh = all.substr(0, kMostAtOnce);
+  const bool more = fresh.size() < all.size();
   Taken taken;
   taken.deferred = true;
-  taken.protocol = take_fresh(fresh, last, taken.crowded);
+  taken.protocol = take_fresh(fresh, last && !more, taken.crowded);
+  taken.crowded = taken.crowded || more;
   if (taken.protocol == 0 && !touched) return taken;
   state.taken = slot_.bytes + taken.protocol;
   service_.touch(*this);

@@ -25,6 +25,8 @@ struct Mailbox;
 /// commands off the stream and gathers output, and the service knows what they mean.
 class ChatSession final : public Session {
  public:
+  /// Bytes of requests that are taken in one turn, so that nobody keeps the others waiting.
+  static constexpr std::size_t kMostAtOnce = 65'536;
   /// Bytes of output at which no more requests are taken.
   static constexpr std::size_t kCrowded = 65'536;
   /// Bytes of output that nobody reads, at which the connection ends.

@@ -49,6 +49,7 @@ void ChatService::become_peer(ChatSession& session, std::string_view id, bool an
     group->session = &session;
     session.mailbox = group;
     session.state.peer = true;
+    session.kept_alive_at = host_->loop().now();
     links_.insert(&session);
     store_.update_mailbox(group->id, true, environment_.wall(), group->via);
     log::info("Port {}: linked with {} (connection {})", port_, id, session.number());

@@ -2,6 +2,7 @@
 
 #include "worker/chat/chat_store.h"
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,13 +30,14 @@ class Mailboxes final {
   void reload(const std::vector<MailboxRow>& rows);
   std::size_t size() const noexcept { return by_id_.size(); }
 
+  /// In the order of their ids.
   template <typename Visit>
   void for_each(Visit visit) const {
     for (const auto& [id, mailbox] : by_id_) visit(*mailbox);
   }
 
  private:
-  std::unordered_map<MailboxId, std::unique_ptr<Mailbox>> by_id_;
+  std::map<MailboxId, std::unique_ptr<Mailbox>> by_id_;
   std::unordered_map<std::string_view, Mailbox*> by_name_;  ///< views into the mailboxes
 };
 

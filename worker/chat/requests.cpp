@@ -11,6 +11,9 @@ using tsam::Verb;
 
 namespace {
 
+/// With our answer's other fields it still makes one command.
+constexpr std::size_t kLongestGreeting = tsam::kLongestCommand - 200;
+
 std::uint64_t realtime_s() { return static_cast<std::uint64_t>(std::time(nullptr)); }
 
 }  // namespace
@@ -19,7 +22,9 @@ std::string ChatService::name_of(const ChatSession& session) const {
   return session.mailbox != nullptr ? session.mailbox->name : std::to_string(session.number());
 }
 
+/// Of what is repeated from a request the end may be missing: the limit is ours as well.
 void ChatService::reply(ChatSession& session, std::string_view text) {
+  text = text.substr(0, tsam::kLongestCommand);
   session.say(text);
   log_.add(environment_.wall(),
            session.state.peer ? "To server " + name_of(session)
@@ -113,6 +118,7 @@ void ChatService::from_peer(ChatSession& session, const Command& command) {
 }
 
 void ChatService::greet(ChatSession& session, std::string_view text) {
+  if (text.size() > kLongestGreeting) return reply(session, "ERROR,TOO_LONG,HELO");
   if (session.mailbox == nullptr && tsam::is_name(text)) {
     Mailbox* mailbox = mailboxes_.find(text);
     const bool taken = text == config_.server_id ||
