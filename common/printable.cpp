@@ -43,7 +43,15 @@ bool is_unsafe(char32_t code) {
 
 }  // namespace
 
+// Looks at all of it: without an early end the compiler takes many bytes at a time.
+bool is_plain(std::string_view text) noexcept {
+  unsigned others = 0;
+  for (const char c : text) others |= static_cast<unsigned char>(c - ' ') >= 0x5F ? 1U : 0U;
+  return others == 0;
+}
+
 std::string printable(std::string_view text) {
+  if (is_plain(text)) return std::string(text);
   std::string result;
   while (!text.empty()) {
     const Character next = decode_utf8(text);

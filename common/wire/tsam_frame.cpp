@@ -149,7 +149,10 @@ Step next_command(std::string_view bytes, Position position, bool last, std::str
 
 void encode(std::string& out, std::string_view command, Framing framing) {
   if (framing != Framing::kLines) return encode_frame(out, command);
-  out += printable(command);
+  if (is_plain(command))
+    out += command;
+  else
+    out += printable(command);
   out += '\n';
 }
 

@@ -1,5 +1,6 @@
 #include "worker/chat/chat_store.h"
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <utility>
@@ -26,9 +27,10 @@ std::error_code sqlite_error(int code) noexcept {
 
 constexpr const char* kSettings =
     "PRAGMA locking_mode=EXCLUSIVE;"
+    "PRAGMA page_size=8192;"
     "PRAGMA journal_mode=WAL;"
     "PRAGMA synchronous=NORMAL;"
-    "PRAGMA wal_autocheckpoint=4000;"
+    "PRAGMA wal_autocheckpoint=2000;"
     "PRAGMA temp_store=MEMORY;";
 
 constexpr int kSchemaVersion = 1;
@@ -82,6 +84,9 @@ void require_version(sqlite3* database, const std::string& path) {
 
 /// With its tables.
 Handle open_database(const std::string& path) {
+  // Nobody asks how much memory SQLite uses; counting it costs a lock for each piece.
+  static const int without_counting = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  static_cast<void>(without_counting);
   sqlite3* raw = nullptr;
   const int code =
       sqlite3_open_v2(path.c_str(), &raw,
@@ -118,8 +123,12 @@ class ChatStore::Statement final {
   /// Texts are borrowed until the statement has run.
   template <typename... Values>
   Statement& with(const Values&... values) noexcept {
-    int index = 0;
-    (bind(++index, values), ...);
+    return with_from(1, values...);
+  }
+  /// From parameter `index` on.
+  template <typename... Values>
+  Statement& with_from(int index, const Values&... values) noexcept {
+    (bind(index++, values), ...);
     return *this;
   }
   /// Runs to its end; gives SQLITE_DONE or an error.
@@ -169,6 +178,26 @@ class ChatStore::Statement final {
   sqlite3_stmt* statement_ = nullptr;
 };
 
+namespace {
+
+/// Messages that one statement inserts, which has costs of its own.
+constexpr std::size_t kGathered = 16;
+
+std::string insert_of(std::size_t messages) {
+  std::string sql = "INSERT INTO messages VALUES";
+  for (std::size_t i = 0; i < messages; ++i)
+    sql += i == 0 ? "(?,?,?,?,?,?,?,?)" : ",(?,?,?,?,?,?,?,?)";
+  return sql;
+}
+
+struct Gathered {
+  MailboxId mailbox = 0;
+  MessageRow message;  ///< of views into `text`
+  std::string text;    ///< sender, then content
+};
+
+}  // namespace
+
 struct ChatStore::Database {
   explicit Database(const std::string& path) : handle(open_database(path)) {}
 
@@ -199,7 +228,8 @@ struct ChatStore::Database {
   Statement update_mailbox{handle,
                            "UPDATE mailboxes SET is_group = ?, seen = ?, via = ? WHERE id = ?"};
   Statement remove_mailbox{handle, "DELETE FROM mailboxes WHERE id = ?"};
-  Statement add_message{handle, "INSERT INTO messages VALUES(?, ?, ?, ?, ?, ?, ?, ?)"};
+  Statement add_message{handle, insert_of(1).c_str()};
+  Statement add_messages{handle, insert_of(kGathered).c_str()};
   Statement count_message{handle, "UPDATE last_message SET id = ?"};
   Statement mark_message{
       handle, "UPDATE messages SET reader = ?, sent_at = ? WHERE mailbox = ? AND id = ?"};
@@ -217,25 +247,47 @@ struct ChatStore::Database {
       handle, "DELETE FROM outputs WHERE cookie = ? AND start < ? AND start + length(bytes) <= ?"};
   Statement remove_all_outputs{handle, "DELETE FROM outputs WHERE cookie = ?"};
   Statement remove_session{handle, "DELETE FROM sessions WHERE cookie = ?"};
+
+  std::array<Gathered, kGathered> gathered;  ///< to be inserted before anything else is done
+  std::size_t gathered_count = 0;
 };
 
 ChatStore::ChatStore(const std::string& path) : database_(std::make_unique<Database>(path)) {}
 
 ChatStore::~ChatStore() = default;
 
+void ChatStore::begin() noexcept {
+  if (std::exchange(in_transaction_, true)) return;
+  const int code = database_->begin.run();
+  if (code != SQLITE_DONE) first_error_ = code;
+}
+
 void ChatStore::change(Statement& statement) noexcept {
-  if (!in_transaction_) {
-    in_transaction_ = true;
-    const int code = database_->begin.run();
-    if (code != SQLITE_DONE) first_error_ = code;
-  }
+  begin();
+  insert_gathered();
   if (first_error_ != 0) return;
   const int code = statement.run();
   if (code != SQLITE_DONE) first_error_ = code;
 }
 
+void ChatStore::insert_gathered() noexcept {
+  const std::size_t count = std::exchange(database_->gathered_count, 0);
+  const bool all = count == kGathered;
+  Statement& statement = all ? database_->add_messages : database_->add_message;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& [mailbox, message, text] = database_->gathered[i];
+    statement.with_from(all ? static_cast<int>(i) * 8 + 1 : 1, mailbox, message.id, message.sender,
+                        Bytes{message.content}, message.stored_at, message.from_peer,
+                        message.reader, message.sent_at);
+    if (first_error_ != 0 || (all && i + 1 < count)) continue;
+    const int code = statement.run();
+    if (code != SQLITE_DONE) first_error_ = code;
+  }
+}
+
 std::error_code ChatStore::commit() noexcept {
   if (!in_transaction_) return {};
+  insert_gathered();
   if (first_error_ == 0) {
     const int code = database_->commit.run();
     if (code != SQLITE_DONE) first_error_ = code;
@@ -248,6 +300,7 @@ std::error_code ChatStore::commit() noexcept {
 }
 
 std::vector<MailboxRow> ChatStore::mailboxes() {
+  insert_gathered();
   std::vector<MailboxRow> found;
   Statement& row = database_->mailboxes;
   row.rows([&] {
@@ -293,6 +346,7 @@ std::vector<ChatStore::OutputPart> ChatStore::outputs(std::uint64_t cookie) {
 }
 
 std::vector<ChatStore::OnTheWay> ChatStore::on_the_way(std::uint64_t cookie) {
+  insert_gathered();
   std::vector<OnTheWay> found;
   Statement& row = database_->on_the_way.with(cookie);
   row.rows([&] {
@@ -304,6 +358,7 @@ std::vector<ChatStore::OnTheWay> ChatStore::on_the_way(std::uint64_t cookie) {
 
 void ChatStore::for_each_waiting(MailboxId mailbox, std::uint64_t from, std::uint64_t to,
                                  const std::function<bool(const MessageRow&)>& visit) {
+  insert_gathered();
   Statement& row = database_->waiting.with(mailbox, from, to);
   row.rows([&] {
     return visit(
@@ -325,9 +380,14 @@ void ChatStore::remove_mailbox(MailboxId id) noexcept {
 }
 
 void ChatStore::add_message(MailboxId mailbox, const MessageRow& message) noexcept {
-  change(database_->add_message.with(mailbox, message.id, message.sender, Bytes{message.content},
-                                     message.stored_at, message.from_peer, message.reader,
-                                     message.sent_at));
+  begin();
+  Gathered& next = database_->gathered[database_->gathered_count++];
+  next.mailbox = mailbox;
+  next.message = message;
+  next.text.assign(message.sender).append(message.content);
+  next.message.sender = std::string_view(next.text).substr(0, message.sender.size());
+  next.message.content = std::string_view(next.text).substr(message.sender.size());
+  if (database_->gathered_count == kGathered) insert_gathered();
 }
 
 void ChatStore::count_messages(std::uint64_t last_id) noexcept {
@@ -348,6 +408,7 @@ void ChatStore::remove_messages(MailboxId mailbox) noexcept {
 }
 
 std::size_t ChatStore::expire_messages(MailboxId mailbox, std::int64_t before) {
+  insert_gathered();
   std::size_t count = 0;
   std::uint64_t last = 0;
   Statement& row = database_->oldest.with(mailbox);

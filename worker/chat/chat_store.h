@@ -116,6 +116,8 @@ class ChatStore final {
   class Statement;
   struct Database;
   void change(Statement& statement) noexcept;
+  void begin() noexcept;
+  void insert_gathered() noexcept;
 
   std::unique_ptr<Database> database_;
   bool in_transaction_ = false;

@@ -4,21 +4,12 @@
 #include "common/os/error.h"
 #include "common/printable.h"
 
-#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
 #include <unistd.h>
 
 namespace serverd::chat {
-namespace {
-
-/// Of ASCII letters and the like only, as nearly everything is.
-bool is_plain(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < 0x7f; });
-}
-
-}  // namespace
 
 void ServerLog::add(std::time_t now, std::string_view who, std::string_view what) {
   if (now != stamped_) {
