@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import statistics
@@ -51,6 +52,7 @@ def throughput(setting: Setting) -> list[Line]:
 
     def ours() -> Sample:
         server = Server(setting, protocol="chat", own_keys=UNBOUNDED, log_level="debug")
+        setting.warm(server.output, count * 500)
         before = server.cpu_seconds()
         result = _send(setting, server.ports[0], count)
         cpu = server.cpu_seconds() - before
@@ -63,6 +65,7 @@ def throughput(setting: Setting) -> list[Line]:
 
     def python() -> Sample:
         directory = setting.new_directory()
+        setting.warm(directory, fewer * 500)
         port = free_ports(1)[0]
         process = setting.processes.start(
             [sys.executable, str(Path(__file__).parent / "chat_logger.py"), str(port),
@@ -70,15 +73,18 @@ def throughput(setting: Setting) -> list[Line]:
         wait_until(lambda: is_listening(port), "the Python server listens")
         result = _send(setting, port, fewer)
         process.end()
+        shutil.rmtree(directory)
         return Sample(result["seconds"], process.cpu_seconds, fewer)
 
     def bare() -> Sample:
+        directory = setting.new_directory()
+        setting.warm(directory, count * 500)
         process = setting.processes.start(
-            [setting.program("bench_chat_bare"), "--database",
-             str(setting.new_directory() / "bare.db"), "--clients", str(CLIENTS), "--count",
+            [setting.program("bench_chat_bare"), "--database", str(directory / "bare.db"), "--clients", str(CLIENTS), "--count",
              str(count), "--size", str(SIZE), "--commits", str(commits[-1] if commits else 100)],
             stdin=DEVNULL, stdout=PIPE, text=True)
         result = json.loads(process.output(LIFETIME + 10))
+        shutil.rmtree(directory)
         return Sample(result["seconds"], process.cpu_seconds, count)
 
     samples = setting.alternate({"ours": ours, "python": python, "bare": bare})

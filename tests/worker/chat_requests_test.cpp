@@ -390,7 +390,7 @@ TEST_F(ChatTest, WhatNoClientShouldSendHarmsNoOther) {
   EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,2,a,b;\\x00\\x1b\\x04\\x01\\x0a\\x7f\\xff\n");
   const std::string log = rig_.log();
   EXPECT_TRUE(std::none_of(log.begin(), log.end(), [](char c) {
-    return c != '\n' && (c < ' ' || c == 0x7f);
+    return c != '\n' && (static_cast<unsigned char>(c) < ' ' || c == 0x7f);
   })) << "nothing is logged raw";
   EXPECT_EQ(rig_.ask(eve, "\x01SENDMSG,bob,without an end"), "");
   rig_.end(eve);
