@@ -180,11 +180,14 @@ class Play final {
         rig_.service->tick();
         return end_turn(0, 0);
       case 13:
+        // Not among the requests of a turn: those that come again would see it.
+        if (!shown_.empty()) end_turn(0, 0);
         if (rig_.next_index < kMostConnections) rig_.connected();
         return;
       case 14:
         return finish(whom);
       case 15:
+        if (!shown_.empty()) end_turn(0, 0);
         if (rig_.next_index < kMostConnections) rig_.connect();
         return;
     }
