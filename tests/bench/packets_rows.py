@@ -73,7 +73,8 @@ class EventStream:
 
 
 class Counter(threading.Thread):
-    """Counts a text in what comes from a descriptor, until its end."""
+    """Counts a text in what comes from a descriptor, until its end. To be joined before the
+    descriptor is closed."""
 
     def __init__(self, fd: int, text: bytes) -> None:
         super().__init__(daemon=True)
@@ -173,9 +174,12 @@ def _by_server(link: Link, server: PacketsServer) -> Capturing:
         with _namespace_of(link.receiver):
             stream = EventStream(server.ports[0], f"i={link.interface}&p=udp")
             stream.socket.settimeout(None)  # its descriptor is read
+        counter = Counter(stream.socket.fileno(), b"\nevent: packet\n")
         try:
-            yield Counter(stream.socket.fileno(), b"\nevent: packet\n")
+            yield counter
         finally:
+            stream.socket.shutdown(socket.SHUT_RDWR)
+            counter.join()
             stream.close()
     return capturing
 
@@ -190,7 +194,12 @@ def _by_program(setting: Setting, link: Link, command: list[str], text: bytes,
                                               stderr=errors, bufsize=0)
         try:
             wait_until(lambda: ready in log.read_text(errors="replace"), f"{command[0]} captures")
-            yield Counter(process.popen.stdout.fileno(), text)
+            counter = Counter(process.popen.stdout.fileno(), text)
+            try:
+                yield counter
+            finally:
+                process.end()
+                counter.join()
         finally:
             process.end()
             process.popen.stdout.close()
@@ -295,7 +304,7 @@ def clients(setting: Setting) -> list[Line]:
     """Each watches a port of its own; packets go to all ports in turn."""
     count = setting.amount(100, 100, 5)
     packets = setting.amount(200, 100, 10)
-    ring = 512
+    ring = 4096
     server = PacketsServer(setting, ring_kib=ring, max_captures=count)
     ports = free_ports(count)
     worker = server.workers()[0]
