@@ -575,6 +575,21 @@ TEST_F(ChatTest, ATurnThatCannotBeCommittedHasNotHappened) {
   EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,ann,one\nSENDMSG,bob,ann,two\n");
 }
 
+TEST_F(ChatTest, ALastLineThatCouldNotBeStoredIsNotForgotten) {
+  Peer& bob = named("bob");
+  Peer& ann = named("ann");
+  EXPECT_EQ(rig_.ask(ann, "SENDMSG bob one\nSENDMSG bob and no end"), "OK,SENDMSG,1\n");
+  EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,ann,one\n");
+  ann.session->on_eof();
+  rig_.fail_commit();
+  EXPECT_TRUE(rig_.turn_end());
+  EXPECT_EQ(rig_.take(ann), "");
+  EXPECT_FALSE(rig_.service->retry());
+  EXPECT_FALSE(rig_.turn_end());
+  EXPECT_EQ(rig_.take(ann), "OK,SENDMSG,2\n");
+  EXPECT_EQ(rig_.take(bob), "SENDMSG,bob,ann,and no end\n");
+}
+
 TEST_F(ChatTest, NamesAndMessagesSurviveARestartOfAll) {
   rig_.end(named("bob"));
   Peer& ann = named("ann");

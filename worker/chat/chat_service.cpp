@@ -318,7 +318,12 @@ void ChatService::restore(ChatSession& session, const SessionRow* row) {
 /// What was undone and nobody will send again.
 std::error_code ChatService::retry() noexcept {
   make_own_mailbox();
-  for (auto& [number, session] : sessions_) introduce_if_due(*session);
+  for (auto& [number, session] : sessions_) {
+    introduce_if_due(*session);
+    if (!session->heard_all()) continue;
+    session->on_eof();
+    touch(*session);
+  }
   host_->commit_soon();
   return {};
 }

@@ -53,6 +53,7 @@ std::size_t ChatSession::take_fresh(std::string_view fresh, bool last, bool& cro
 
 /// A last line needs no end.
 void ChatSession::on_eof() noexcept {
+  heard_all_ = true;
   if (!state.partial.empty()) on_bytes({}, true);
 }
 

@@ -54,6 +54,8 @@ class ChatSession final : public Session {
   tsam::Framing framing() const noexcept { return static_cast<tsam::Framing>(state.framing); }
   /// Whether it can be given something.
   bool listens() const noexcept { return !ended && !deaf_ && !ending_for; }
+  /// The peer has finished, and nobody will show its last bytes again.
+  bool heard_all() const noexcept { return heard_all_; }
   /// Appends a command to the output.
   void say(std::string_view command);
   /// Of the output, what stands behind `sent_at` is this message.
@@ -86,6 +88,7 @@ class ChatSession final : public Session {
   ledger::Slot& slot_;
   std::uint32_t slot_index_;
   bool deaf_ = false;
+  bool heard_all_ = false;
 };
 
 }  // namespace serverd::chat
