@@ -5,7 +5,8 @@
 #   guest.sh layer BUILD LAYER              what `cmake --install BUILD` installs, into LAYER
 #   guest.sh packages DEB LAYER             what build_deb.sh left in DEB, into LAYER/packages
 #   guest.sh run TREE LAYER RESULTS TEST    boot it with LAYER (a directory, laid over the tree) and
-#                                           run the Python tests guest/TEST.py inside
+#                                           run the Python tests guest/TEST.py inside, with
+#                                           RESTARTS and CONNECTIONS if they are set
 #
 # As root, with mmdebstrap and systemd-nspawn. Works where systemd is not the host's first process,
 # as in a container or in CI. Nothing of what the guest does outlives it, except RESULTS.
@@ -25,8 +26,6 @@ make_tree() {
   mmdebstrap --quiet --variant=minbase --include="$packages" bookworm "$tree.new"
   echo "$packages" >"$tree.new/etc/guest-packages"
   : >"$tree.new/etc/machine-id"
-  install -m 644 "$here/guest/guest-test.service" "$tree.new/etc/systemd/system/"
-  ln -s ../guest-test.service "$tree.new/etc/systemd/system/multi-user.target.wants/"
   mkdir "$tree.new/tests" "$tree.new/results"
   mv "$tree.new" "$tree"
 }
@@ -50,12 +49,14 @@ boot() {
   mkdir "$work/upper" "$work/work" "$work/root"
   mount -t overlay overlay \
     -o "lowerdir=$layer:$tree,upperdir=$work/upper,workdir=$work/work" "$work/root"
+  install -m 644 "$here/guest/guest-test.service" "$work/root/etc/systemd/system/"
+  ln -sf ../guest-test.service "$work/root/etc/systemd/system/multi-user.target.wants/"
   # nspawn wants to keep its records here, and to be itself in /run of a host with systemd.
   mount -t tmpfs tmpfs /run
   mkdir -p /run/systemd
   exec timeout -k 5 "$seconds_to_run" systemd-nspawn --quiet --directory="$work/root" --boot \
     --machine="guest-$$" --register=no --keep-unit --private-network --console=pipe \
-    --capability=all --system-call-filter='@sandbox bpf perf_event_open @keyring' \
+    --capability=all --system-call-filter='landlock_create_ruleset landlock_add_rule landlock_restrict_self' \
     --bind-ro="$here/guest:/tests" --bind="$results:/results" </dev/null
 }
 
@@ -68,6 +69,7 @@ run() {
   mkdir -p "$3/guest"
   results=$(realpath "$3")
   printf '%s\n' "$test" >"$results/test"
+  printf 'RESTARTS=%s\nCONNECTIONS=%s\n' "${RESTARTS:-5}" "${CONNECTIONS:-6}" >"$results/environment"
   for hierarchy in systemd unified; do mkdir "/sys/fs/cgroup/$hierarchy/$group"; done
   (
     for hierarchy in systemd unified; do
