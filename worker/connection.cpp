@@ -135,7 +135,8 @@ void Connection::end_if_due() {
   if (sent_ && (output_due_ || more_output_)) return;
   if (cause) {
     // Unread bytes would turn the end into a reset, which can take the last output from the peer.
-    Intake::discard(fd_.get(), bytes_waiting_in(fd_.get()));
+    const std::uint64_t unread = bytes_waiting_in(fd_.get());
+    if (unread > 0) intake_.settle(fd_.get(), slot_index_, unread);
     return finish(*cause);
   }
   if (eof_) finish_after_eof();
