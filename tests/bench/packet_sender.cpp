@@ -9,6 +9,8 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -59,21 +61,8 @@ class Batches final {
   std::array<mmsghdr, kBatch> messages_{};
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  CLI::App app;
-  std::string host;
-  std::uint16_t port = 0;
-  double rate = 0;
-  std::uint64_t count = 0;
-  std::size_t size = 64;
-  app.add_option("--host", host)->required();
-  app.add_option("--port", port)->required();
-  app.add_option("--rate", rate, "a second")->required();
-  app.add_option("--count", count)->required();
-  app.add_option("--size", size, "bytes of payload");
-  CLI11_PARSE(app, argc, argv);
+void send_steadily(const std::string& host, std::uint16_t port, double rate, std::uint64_t count,
+                   std::size_t size) {
   const UniqueFd fd = connected(host, port);
   Batches batches(size);
   const auto begin = Clock::now();
@@ -89,5 +78,28 @@ int main(int argc, char** argv) {
   const std::chrono::duration<double> elapsed = Clock::now() - begin;
   std::printf("{\"sent\": %llu, \"seconds\": %.6f}\n", static_cast<unsigned long long>(sent),
               elapsed.count());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app;
+  std::string host;
+  std::uint16_t port = 0;
+  double rate = 0;
+  std::uint64_t count = 0;
+  std::size_t size = 64;
+  app.add_option("--host", host)->required();
+  app.add_option("--port", port)->required();
+  app.add_option("--rate", rate, "a second")->required();
+  app.add_option("--count", count)->required();
+  app.add_option("--size", size, "bytes of payload");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    send_steadily(host, port, rate, count, size);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "packet_sender: %s\n", error.what());
+    return 1;
+  }
   return 0;
 }
