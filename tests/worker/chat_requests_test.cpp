@@ -188,6 +188,18 @@ TEST_F(ChatTest, MailboxesAreBounded) {
   EXPECT_EQ(rig_.line(ann, "SENDMSG eve 4"), "ERROR,MAILBOX_FULL,eve\n");
 }
 
+TEST_F(ChatTest, NamesAreBounded) {
+  for (int i = 0; i < 100'000; ++i)
+    rig_.service->store().add_mailbox("name" + std::to_string(i), false, rig_.wall);
+  ASSERT_FALSE(rig_.service->store().commit());
+  rig_.die();
+  Peer& client = rig_.connect();
+  EXPECT_EQ(rig_.line(client, "HELO one-more"), "ERROR,TOO_MANY_NAMES,HELO\n");
+  EXPECT_TRUE(rig_.line(client, "HELO name7").starts_with("HELO,name7,"));
+  Peer& peer = rig_.connect();
+  EXPECT_EQ(rig_.ask(peer, frame("HELO,B_1")), frame("ERROR,TOO_MANY_NAMES,HELO"));
+}
+
 TEST_F(ChatTest, OldMessagesExpire) {
   rig_.end(named("bob"));
   Peer& ann = named("ann");

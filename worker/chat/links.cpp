@@ -44,7 +44,8 @@ void ChatService::become_peer(ChatSession& session, std::string_view id, bool an
     }
     Mailbox* group = mailboxes_.find(id);
     if (group == nullptr) group = add_mailbox(id, true);
-    if (group == nullptr || !admit_link(session, *group)) return;
+    if (group == nullptr) return reply(session, "ERROR,TOO_MANY_NAMES,HELO");
+    if (!admit_link(session, *group)) return;
     group->group = true;
     group->session = &session;
     session.mailbox = group;

@@ -124,8 +124,8 @@ void ChatService::greet(ChatSession& session, std::string_view text) {
     const bool taken = text == config_.server_id ||
                        (mailbox != nullptr && (mailbox->group || mailbox->session != nullptr));
     if (mailbox == nullptr && !taken) mailbox = add_mailbox(text, false);
-    if (taken || mailbox == nullptr)
-      return reply(session, tsam::command_text({"ERROR", "NAME_IN_USE", text}));
+    if (taken) return reply(session, tsam::command_text({"ERROR", "NAME_IN_USE", text}));
+    if (mailbox == nullptr) return reply(session, "ERROR,TOO_MANY_NAMES,HELO");
     mailbox->session = &session;
     session.mailbox = mailbox;
   }
