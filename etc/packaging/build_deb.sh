@@ -19,13 +19,18 @@ existing_files() {
   done < <(files)
 }
 
-state=$(existing_files | xargs -0 sha256sum | sha256sum)
+# Whoever adds a library adds it to ./dev.
+libraries=$(sed -n '/^build_packages=(/,/)$/p' dev | grep -o 'lib[a-z0-9.+-]*-dev' | paste -sd, |
+  sed 's/,/, /g')
+
+state=$({ echo "$libraries" && existing_files | xargs -0 sha256sum; } | sha256sum)
 [ "$state" != "$(cat "$output/state" 2>/dev/null)" ] || exit 0
 rm -rf "$output/source" "$output/packages" "$output/state"
 mkdir -p "$output/source" "$output/packages"
 existing_files | xargs -0 cp --parents --preserve=timestamps,mode -t "$output/source"
 cd "$output/source"
 cp -r etc/packaging/debian debian
+sed -i "s/@LIBRARIES@/$libraries/" debian/control
 
 version=$(sed -n 's/^project(.* VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 cat >debian/changelog <<TEXT
