@@ -7,7 +7,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <optional>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include <poll.h>
 #include <sys/stat.h>
@@ -36,6 +39,8 @@ bool stderr_is_journal() {
 struct State {
   Level minimum = Level::kInfo;
   Target target = stderr_is_journal() ? Target::kPrefixed : Target::kStderr;
+  Subject subject;
+  std::optional<Journal> journal;
   unsigned long dropped = 0;
 };
 
@@ -77,32 +82,61 @@ bool write_without_blocking(std::string text) {
   return written == static_cast<ssize_t>(text.size());
 }
 
+bool send_to_journal(Level level, std::string_view text, const Subject& subject) {
+  if (!state().journal) return false;
+  const Subject& common = state().subject;
+  const std::uint16_t port = subject.port != 0 ? subject.port : common.port;
+  const std::string port_text = std::to_string(port);
+  const std::string connection = std::to_string(subject.connection);
+  const std::string& service = subject.service.empty() ? common.service : subject.service;
+  std::vector<JournalField> fields;
+  if (!service.empty()) fields.push_back({"SERVICE", service});
+  if (port != 0) fields.push_back({"PORT", port_text});
+  if (!subject.peer.empty()) fields.push_back({"PEER", subject.peer});
+  if (subject.connection != 0) fields.push_back({"CONNECTION", connection});
+  return state().journal->send(kLevels[static_cast<std::size_t>(level)].priority, text, fields);
+}
+
+bool put(Level level, std::string_view text, const Subject& subject) {
+  return state().target == Target::kJournal ? send_to_journal(level, text, subject)
+                                            : write_without_blocking(line(level, text));
+}
+
 }  // namespace
 
 void configure(Level minimum, Target target) {
   if (target == Target::kAuto) target = stderr_is_journal() ? Target::kPrefixed : Target::kStderr;
   state().minimum = minimum;
   state().target = target;
+  if (target != Target::kJournal || state().journal) return;
+  try {
+    state().journal.emplace();
+  } catch (const std::system_error& failure) {
+    state().target = Target::kStderr;
+    error("{}; logging to standard error", failure.what());
+  }
 }
+
+void set_subject(Subject subject) { state().subject = std::move(subject); }
 
 bool enabled(Level level) noexcept { return level >= state().minimum; }
 
-void write(Level level, std::string_view text) {
+std::string_view untimed_error_prefix() noexcept {
+  return state().target == Target::kPrefixed ? "<3>" : "error: ";
+}
+
+void write(Level level, std::string_view text, const Subject& subject) {
   if (!enabled(level)) return;
-  if (state().target == Target::kJournal) {
-    send_to_journal(kLevels[static_cast<std::size_t>(level)].priority, text);
-    return;
-  }
   if (state().dropped > 0) {
-    const auto notice =
-        fmt::format("{} log lines dropped: stderr is not being read", state().dropped);
-    if (!write_without_blocking(line(Level::kWarning, notice))) {
+    const auto notice = fmt::format("{} log lines dropped: {} is not being read", state().dropped,
+                                    state().target == Target::kJournal ? "the journal" : "stderr");
+    if (!put(Level::kWarning, notice, {})) {
       ++state().dropped;
       return;
     }
     state().dropped = 0;
   }
-  if (!write_without_blocking(line(level, text))) ++state().dropped;
+  if (!put(level, text, subject)) ++state().dropped;
 }
 
 }  // namespace serverd::log

@@ -4,7 +4,6 @@
 #include "common/ledger.h"
 #include "common/log.h"
 #include "common/parcel.h"
-#include "supervisor/output_dirs.h"
 
 #include <fmt/format.h>
 
@@ -113,7 +112,7 @@ void Port::read_settings_from_ledger() {
     settings_.protocol = figures_->header().protocol_name();
     settings_.max_connections = static_cast<unsigned>(figures_->slots().size());
   } catch (const std::exception& error) {
-    log::error("Port {}: {}", number(), error.what());
+    log::error(subject(), "Port {}: {}", number(), error.what());
   }
 }
 
@@ -135,6 +134,8 @@ std::vector<HandedFd> Port::state_to_hand_over(std::size_t index) const {
         channel_->fd());
   return handed;
 }
+
+log::Subject Port::subject() const { return {.service = settings_.service, .port = number()}; }
 
 std::string Port::title() const {
   // A port that was removed listens nowhere any more.
@@ -181,7 +182,7 @@ bool Port::start_worker() {
     worker_ = spawn(spawn_request(parcel.entrance.get()));
     parcel_ = std::move(parcel.held);
     channel_->expect(worker_);
-    log::debug("Port {}: worker {} started", number(), worker_);
+    log::debug(subject(), "Port {}: worker {} started", number(), worker_);
     return true;
   } catch (const std::exception& error) {
     channel_.reset();
@@ -273,7 +274,7 @@ void Port::count_death(std::string how) {
   try {
     ++ledger::Ledger(ledger_.get(), Mapping::Access::kReadWrite).counters().deaths;
   } catch (const std::exception& error) {
-    log::error("Port {}: {}", number(), error.what());
+    log::error(subject(), "Port {}: {}", number(), error.what());
   }
 }
 
@@ -293,12 +294,13 @@ void Port::await_parcel() {
 /// The keeper is in its worker's process group, whose number is not given away while it lives.
 void Port::on_keeper_late() {
   if (!std::exchange(keeper_warned_, true)) {
-    log::warning("Port {}: the keeper of worker {} takes long, waking it", number(), late_group_);
+    log::warning(subject(), "Port {}: the keeper of worker {} takes long, waking it", number(),
+                 late_group_);
     ::kill(-late_group_, SIGCONT);
     return keeper_deadline_.arm_in(kKeeperDeadline);
   }
-  log::error("Port {}: the keeper of worker {} does not finish, going on without it", number(),
-             late_group_);
+  log::error(subject(), "Port {}: the keeper of worker {} does not finish, going on without it",
+             number(), late_group_);
   ::kill(-late_group_, SIGKILL);
   settle_parcel();
 }
@@ -319,6 +321,7 @@ void Port::explain_unusable_ledger() const {
     const ledger::Ledger ledger(ledger_.get(), Mapping::Access::kRead);
   } catch (const std::exception& error) {
     log::error(
+        subject(),
         "Port {}: its ledger is of no use to any worker ({}); what is stored stays as it is. For a "
         "new ledger, which ends the port's present connections: remove the port from the "
         "configuration and reload, then add it and reload; or restart stream-serverd",
@@ -330,30 +333,32 @@ void Port::on_deadline_exceeded(PoolState state, int signal_sent) {
   const char* what = state == PoolState::kStarting   ? "was not ready in time"
                      : state == PoolState::kDraining ? "did not end in time"
                                                      : "hangs (watchdog)";
-  log::warning("Port {}: worker {} {}, sent signal {} ({})", number(), worker_, what, signal_sent,
-               ::strsignal(signal_sent));
+  log::warning(subject(), "Port {}: worker {} {}, sent signal {} ({})", number(), worker_, what,
+               signal_sent, ::strsignal(signal_sent));
 }
 
 void Port::on_state_changed(PoolState from, PoolState to, Clock::duration delay) {
   switch (to) {
     case PoolState::kUp:
       if (generation_ > 1)
-        log::info("Port {}: worker {} is up, restart {}", number(), worker_, generation_ - 1);
+        log::info(subject(), "Port {}: worker {} is up, restart {}", number(), worker_,
+                  generation_ - 1);
       else
-        log::debug("Port {}: worker {} is up", number(), worker_);
+        log::debug(subject(), "Port {}: worker {} is up", number(), worker_);
       break;
     case PoolState::kStarting:
       if (from == PoolState::kUp)
-        log::warning("Port {}: the worker {}; starting another", number(), last_death_);
+        log::warning(subject(), "Port {}: the worker {}; starting another", number(), last_death_);
       else if (from == PoolState::kQuarantined)
-        log::info("Port {}: probing whether a worker can serve it again", number());
+        log::info(subject(), "Port {}: probing whether a worker can serve it again", number());
       break;
     case PoolState::kBackoff:
-      log::warning("Port {}: the worker {}; next start in {:.1f} s", number(), last_death_,
-                   seconds(delay));
+      log::warning(subject(), "Port {}: the worker {}; next start in {:.1f} s", number(),
+                   last_death_, seconds(delay));
       break;
     case PoolState::kQuarantined:
       log::error(
+          subject(),
           "Port {}: the worker {}; quarantined: it stays bound and is tried again every {:.0f} s",
           number(), last_death_, seconds(delay));
       explain_unusable_ledger();
@@ -361,6 +366,7 @@ void Port::on_state_changed(PoolState from, PoolState to, Clock::duration delay)
     case PoolState::kDown:
       if (has_parked())
         log::error(
+            subject(),
             "Port {}: connections of a dead worker are given up, with what they had received",
             number());
       break;

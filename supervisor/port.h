@@ -2,6 +2,7 @@
 
 #include "common/config.h"
 #include "common/ledger.h"
+#include "common/log.h"
 #include "common/loop/loop.h"
 #include "common/os/memfd.h"
 #include "supervisor/listeners.h"
@@ -67,6 +68,8 @@ class Port final : PoolActions {
   ~Port();
 
   std::uint16_t number() const noexcept { return listeners_.port; }
+  /// For events that concern this port.
+  log::Subject subject() const;
   PoolState state() const noexcept { return pool_.state(); }
   pid_t worker() const noexcept { return worker_; }
   bool retired() const noexcept { return retired_; }

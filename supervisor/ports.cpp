@@ -78,7 +78,8 @@ Plan Ports::plan(const Config& config, const std::vector<NamedFd>& inherited,
   if (!failures.empty() && (!config.daemon.skip_bind_failures || plan.ports.empty()))
     throw StartFailure(kExitBind, joined(failures));
   for (const std::string& failure : failures) log::error("{}; going on without", failure);
-  for (const ServiceConfig& service : config.services) prepare_output(service, user);
+  for (const ServiceConfig& service : config.services)
+    prepare_output(service, user, config.daemon.sandbox);
   return plan;
 }
 
@@ -95,7 +96,8 @@ void Ports::carry_out(Plan plan) {
         std::any_of(plan.ports.begin(), plan.ports.end(),
                     [&](const Plan::Item& item) { return item.listeners.port == port->number(); });
     if (wanted || port->retired()) continue;
-    log::info("Port {} is no longer configured: it accepts nothing more and drains",
+    log::info(port->subject(),
+              "Port {} is no longer configured: it accepts nothing more and drains",
               port->number());
     port->retire();
   }
@@ -103,18 +105,19 @@ void Ports::carry_out(Plan plan) {
     Port* port = find(item.listeners.port);
     if (port != nullptr && port->protocol() != item.settings.protocol) {
       // Its connections end as they began; the same sockets serve newcomers.
-      log::info("Port {} changes from {} to {}: what is connected drains", port->number(),
-                port->protocol(), item.settings.protocol);
+      log::info(port->subject(), "Port {} changes from {} to {}: what is connected drains",
+                port->number(), port->protocol(), item.settings.protocol);
       port->retire();
       port = nullptr;
     }
     if (port != nullptr) {
       if (port->configure(std::move(item.settings), std::move(item.listeners)))
-        log::info("Port {} takes new settings", port->number());
+        log::info(port->subject(), "Port {} takes new settings", port->number());
       continue;
     }
     for (const UniqueFd& fd : item.listeners.fds)
-      log::info("Listening on {}", SocketAddress::local_of(fd.get()).to_string());
+      log::info({.service = item.settings.service, .port = item.listeners.port}, "Listening on {}",
+                SocketAddress::local_of(fd.get()).to_string());
     ports_.push_back(
         std::make_unique<Port>(environment_, std::move(item.settings), std::move(item.listeners)));
     ports_.back()->want_up();

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/os/socket.h"
 #include "worker/intake.h"
+#include "worker/subject.h"
 #include "worker/tcp_progress.h"
 
 #include <optional>
@@ -55,15 +56,16 @@ void bring_into_step(ledger::Ledger& ledger, const ledger::Slot& slot, int fd, b
   }
   if (taken && *taken == slot.bytes) return;
   ++ledger.counters().out_of_step;
-  log::error("connection {} from {} is out of step after recovery: {} bytes stored, {} taken",
+  log::error(subject_of(slot),
+             "connection {} from {} is out of step after recovery: {} bytes stored, {} taken",
              slot.id.load(), slot.peer.to_address().to_string(), slot.bytes.load(),
              taken ? std::to_string(*taken) : "an unknown number");
 }
 
 void give_up(ledger::Ledger& ledger, ledger::Slot& slot) {
   ledger.count_close(Cause::kLost);
-  log::error("Connection {} from {} was lost with its worker, after {} bytes", slot.id.load(),
-             slot.peer.to_address().to_string(), slot.bytes.load());
+  log::error(subject_of(slot), "Connection {} from {} was lost with its worker, after {} bytes",
+             slot.id.load(), slot.peer.to_address().to_string(), slot.bytes.load());
   slot.state.store(SlotState::kFree, std::memory_order_release);
 }
 
@@ -87,7 +89,8 @@ void reset_connection(ledger::Ledger& ledger, ledger::Slot& slot, UniqueFd fd) {
   const linger at_once{1, 0};
   ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   ledger.count_close(Cause::kBlamed);
-  log::error("Connection {} from {} is reset: what it sent after {} bytes has ended {} workers",
+  log::error(subject_of(slot),
+             "Connection {} from {} is reset: what it sent after {} bytes has ended {} workers",
              slot.id.load(), slot.peer.to_address().to_string(), slot.bytes.load(),
              ledger.blame().deaths.load());
   ledger.blame().deaths = 0;

@@ -1,7 +1,9 @@
 #include "common/log.h"
 
+#include "common/journal.h"
 #include "common/os/error.h"
 #include "common/os/unique_fd.h"
+#include "tests/support/fake_journal.h"
 #include "tests/support/in_child.h"
 #include "tests/support/temp_dir.h"
 
@@ -10,11 +12,15 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <functional>
 #include <regex>
 #include <string>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -196,6 +202,66 @@ TEST(Log, WritesToAFile) {
     return std::string();
   });
   EXPECT_EQ(test::file_content(dir / "log"), "<6>one\n<6>two\n");
+}
+
+/// What two lines give in the journal; only root may put one in its place.
+std::string journal_after(const std::function<void(test::FakeJournal&)>& body) {
+  return in_child([&] {
+    check_call(::unshare(CLONE_NEWNS), "unshare");
+    check_call(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "private mounts");
+    check_call(::mount("tmpfs", "/run", "tmpfs", 0, nullptr), "mount of /run");
+    std::filesystem::create_directories("/run/systemd/journal");
+    test::FakeJournal journal(Journal::kSocket);
+    body(journal);
+    std::string all;
+    for (const std::string& entry : journal.entries()) all += entry + "\n";
+    return all;
+  });
+}
+
+TEST(Log, GivesTheJournalWhatAnEventIsAbout) {
+  const std::string all = journal_after([](test::FakeJournal&) {
+    log::configure(log::Level::kInfo, log::Target::kJournal);
+    log::error("before");
+    log::set_subject({.service = "capture", .port = 5000});
+    log::info("one");
+    log::warning({.peer = "[::1]:7", .connection = 3}, "two {}", 2);
+    log::info({.service = "other", .port = 5001}, "three");
+  });
+  const std::string name = "SYSLOG_IDENTIFIER=common_tests\n";
+  EXPECT_EQ(all, "MESSAGE=before\nPRIORITY=3\n" + name + "\nMESSAGE=one\nPRIORITY=6\n" + name +
+                     "SERVICE=capture\nPORT=5000\n\nMESSAGE=two 2\nPRIORITY=4\n" + name +
+                     "SERVICE=capture\nPORT=5000\nPEER=[::1]:7\nCONNECTION=3\n"
+                     "\nMESSAGE=three\nPRIORITY=6\n" +
+                     name + "SERVICE=other\nPORT=5001\n\n");
+}
+
+TEST(Log, SaysLaterHowManyLinesAJournalThatDoesNotReadHasMissed) {
+  const std::string all = journal_after([](test::FakeJournal& journal) {
+    log::configure(log::Level::kInfo, log::Target::kJournal);
+    for (int i = 0; i < 100'000; ++i) log::info("line");
+    const std::size_t taken = journal.entries().size();
+    log::info("after {}", 100'000 - taken);
+  });
+  const auto at = all.find("MESSAGE=after ");
+  ASSERT_NE(at, std::string::npos);
+  const std::string count = all.substr(at + 14, all.find('\n', at) - at - 14);
+  EXPECT_NE(count, "0");
+  EXPECT_NE(all.find("MESSAGE=" + count +
+                     " log lines dropped: the journal is not being read\nPRIORITY=4\n"),
+            std::string::npos)
+      << all.substr(all.size() - 500);
+}
+
+TEST(Log, SaysTheSameOnStandardErrorWhateverAnEventIsAbout) {
+  EXPECT_EQ(in_child([] {
+              const StderrPipe pipe;
+              log::configure(log::Level::kInfo, log::Target::kPrefixed);
+              log::set_subject({.service = "capture", .port = 5000});
+              log::info({.peer = "[::1]:7", .connection = 3}, "text");
+              return pipe.read_all();
+            }),
+            "<6>text\n");
 }
 
 TEST(Log, SurvivesAJournalThatIsNotThere) {
