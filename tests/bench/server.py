@@ -21,12 +21,13 @@ RESTART_AT_ONCE = "rate = 1000"
 
 def config_text(ports: Sequence[int], output: Path, *, max_connections: int = 4096,
                 files: str = "per-port", restart: str = "", log_level: str = "info",
-                protocol: str = "stream", own_keys: str = "") -> str:
+                protocol: str = "stream", own_keys: str = "", sandbox: str = "on") -> str:
     if protocol == "stream":
         own_keys = f'files = "{files}"'
     return f"""[daemon]
 user = ""
 log_level = "{log_level}"
+sandbox = "{sandbox}"
 [restart]
 {restart}
 [[service]]
