@@ -51,6 +51,7 @@ void read_daemon(TableReader& table, DaemonConfig& daemon) {
   table.read("stop_timeout", daemon.stop_timeout, 0ms, 1h);
   table.read("drain_timeout", daemon.drain_timeout, 0ms, 24h);
   table.read("on_bind_failure", daemon.skip_bind_failures, kBindFailures);
+  table.read("sandbox", daemon.sandbox, kSandboxModes);
 }
 
 void read_restart(TableReader& table, RestartConfig& restart) {
@@ -340,6 +341,17 @@ std::variant<std::string, ConfigErrors> read_text(const std::string& file) {
 
 const char* ServiceConfig::protocol_name() const noexcept {
   return kProtocols[protocol.index()].name;
+}
+
+std::string output_directory(const ServiceConfig& service) {
+  return std::visit(
+      [](const auto& protocol) {
+        if constexpr (requires { protocol.output; })
+          return protocol.output;
+        else
+          return std::string();
+      },
+      service.protocol);
 }
 
 std::variant<Config, ConfigErrors> parse_config(std::string_view text, const std::string& file,

@@ -15,6 +15,13 @@ namespace serverd {
 
 using Milliseconds = std::chrono::milliseconds;
 
+/// Whether workers give up the rights that they do not need.
+enum class SandboxMode {
+  kOn,        ///< as far as the system can do it
+  kRequired,  ///< a worker does not serve where it cannot
+  kOff
+};
+
 /// [daemon]
 struct DaemonConfig {
   std::string name = "main";  ///< instance: [A-Za-z0-9_.-]{1,64}, not beginning with a dot
@@ -24,6 +31,7 @@ struct DaemonConfig {
   Milliseconds stop_timeout{5'000};     ///< 0 ms .. 1 h
   Milliseconds drain_timeout{30'000};   ///< 0 ms .. 24 h
   bool skip_bind_failures = false;      ///< on_bind_failure = "skip"
+  SandboxMode sandbox = SandboxMode::kOn;
 
   bool operator==(const DaemonConfig&) const = default;
 };
@@ -135,6 +143,9 @@ struct ServiceConfig {
   bool operator==(const ServiceConfig&) const = default;
 };
 
+/// Where the files of `service` are; empty for one that has none.
+std::string output_directory(const ServiceConfig& service);
+
 struct Config {
   DaemonConfig daemon;
   RestartConfig restart;
@@ -165,8 +176,9 @@ std::variant<Config, ConfigErrors> parse_config(std::string_view text, const std
 std::variant<Config, ConfigErrors> read_config(const std::string& file, ConfigUse use);
 
 /// The settings one worker needs, as TOML that parse_config(…, kWorker) gives back unchanged: the
-/// log keys of [daemon] and the one service without `listen`. Equal settings give equal text and
-/// different ones different text. Strings must be UTF-8 without NUL, as parse_config's are.
+/// keys of [daemon] that concern it and the one service without `listen`. Equal settings give equal
+/// text and different ones different text. Strings must be UTF-8 without NUL, as parse_config's
+/// are.
 std::string worker_config_text(const Config& config, const ServiceConfig& service);
 
 }  // namespace serverd

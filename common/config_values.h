@@ -36,6 +36,8 @@ inline constexpr Words<log::Target, 3> kLogTargets = {{{"auto", log::Target::kAu
                                                        {"journal", log::Target::kJournal},
                                                        {"stderr", log::Target::kStderr}}};
 inline constexpr Words<bool, 2> kBindFailures = {{{"fail", false}, {"skip", true}}};
+inline constexpr Words<SandboxMode, 3> kSandboxModes = {
+    {{"on", SandboxMode::kOn}, {"required", SandboxMode::kRequired}, {"off", SandboxMode::kOff}}};
 inline constexpr Words<bool, 2> kStreamFiles = {{{"per-port", false}, {"per-connection", true}}};
 inline constexpr Words<AccioHandshake, 3> kAccioHandshakes = {
     {{"auto", AccioHandshake::kAuto},

@@ -87,6 +87,7 @@ std::string worker_config_text(const Config& config, const ServiceConfig& servic
   std::string text = "[daemon]\n";
   put(text, "log_level", config.daemon.log_level, kLogLevels);
   put(text, "log_target", config.daemon.log_target, kLogTargets);
+  put(text, "sandbox", config.daemon.sandbox, kSandboxModes);
   text += "[[service]]\n";
   put(text, "name", service.name);
   put(text, "protocol", service.protocol_name());

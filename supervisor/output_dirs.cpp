@@ -1,5 +1,6 @@
 #include "supervisor/output_dirs.h"
 
+#include "common/os/capabilities.h"
 #include "common/os/error.h"
 #include "supervisor/start_failure.h"
 
@@ -23,43 +24,53 @@ namespace fs = std::filesystem;
                                                     service.name, directory, why));
 }
 
-/// What access(2) says as `user`; 0 or an errno value.
-int access_as(const std::optional<UserIds>& user, const std::string& directory) {
-  if (user && (::setegid(user->gid) != 0 || ::seteuid(user->uid) != 0)) return errno;
-  const int error =
-      ::faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
-  if (user && (::seteuid(::getuid()) != 0 || ::setegid(::getgid()) != 0))
+/// 0 or an errno value.
+int access_now(const std::string& directory) {
+  return ::faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
+int access_as(const UserIds& user, const std::string& directory) {
+  if (::setegid(user.gid) != 0 || ::seteuid(user.uid) != 0) return errno;
+  const int error = access_now(directory);
+  if (::seteuid(::getuid()) != 0 || ::setegid(::getgid()) != 0)
     throw_system_error(errno, "seteuid back");
   return error;
 }
 
+int access_without_capabilities(const std::string& directory) {
+  const WithoutCapabilities as_in_the_sandbox;
+  return access_now(directory);
+}
+
+void check_access(const ServiceConfig& service, const std::string& directory,
+                  const std::optional<UserIds>& user, SandboxMode sandbox) {
+  const int denied = user ? access_as(*user, directory) : access_now(directory);
+  if (denied != 0) fail(service, directory, error_text(denied));
+  if (user || sandbox == SandboxMode::kOff) return;
+  if (const int in_sandbox = access_without_capabilities(directory))
+    fail(service, directory,
+         error_text(in_sandbox) +
+             " for a worker, which gives up its capabilities; give it to the user that we run as, "
+             "or set sandbox = \"off\"");
+}
+
 void make_directory(const ServiceConfig& service, const std::string& directory,
-                    const std::optional<UserIds>& user) {
+                    const std::optional<UserIds>& user, SandboxMode sandbox) {
   std::error_code error;
   const bool made = fs::create_directories(directory, error);
   if (error) fail(service, directory, error.message());
   if (made && user && ::chown(directory.c_str(), user->uid, user->gid) != 0)
     fail(service, directory, "chown: " + error_text(errno));
   if (!fs::is_directory(directory, error)) fail(service, directory, error_text(ENOTDIR));
-  if (const int denied = access_as(user, directory)) fail(service, directory, error_text(denied));
+  check_access(service, directory, user, sandbox);
 }
 
 }  // namespace
 
-std::string output_directory(const ServiceConfig& service) {
-  return std::visit(
-      [](const auto& protocol) {
-        if constexpr (requires { protocol.output; })
-          return protocol.output;
-        else
-          return std::string();
-      },
-      service.protocol);
-}
-
-void prepare_output(const ServiceConfig& service, const std::optional<UserIds>& user) {
+void prepare_output(const ServiceConfig& service, const std::optional<UserIds>& user,
+                    SandboxMode sandbox) {
   const std::string directory = output_directory(service);
-  if (!directory.empty()) make_directory(service, directory, user);
+  if (!directory.empty()) make_directory(service, directory, user, sandbox);
 }
 
 }  // namespace serverd

@@ -8,11 +8,10 @@
 
 namespace serverd {
 
-/// Where the files of `service` are.
-std::string output_directory(const ServiceConfig& service);
-
 /// Makes the directories that `service` writes to, parents included, and checks that its workers
-/// will be able to create files in them. Throws StartFailure (exit 73) naming the directory.
-void prepare_output(const ServiceConfig& service, const std::optional<UserIds>& user);
+/// will be able to create files in them: as `user`, or as we are, where a sandbox leaves root no
+/// capabilities. Throws StartFailure (exit 73) naming the directory.
+void prepare_output(const ServiceConfig& service, const std::optional<UserIds>& user,
+                    SandboxMode sandbox);
 
 }  // namespace serverd

@@ -7,6 +7,7 @@
 #include "common/parcel.h"
 #include "worker/recover.h"
 #include "worker/services.h"
+#include "worker/subject.h"
 
 #include <cstdlib>
 #include <ctime>
@@ -38,7 +39,7 @@ unsigned blame_from_environment() {
 
 }  // namespace
 
-WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
+WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config, SandboxMode sandbox)
     : ledger_(handoff.ledger.get(), Mapping::Access::kReadWrite),
       port_(static_cast<std::uint16_t>(ledger_.header().port)),
       intake_(ledger_),
@@ -52,6 +53,7 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
                [this](int signal) { on_signal(signal); }) {
   ++ledger_.header().generation;
   service_->attach(*this);
+  enter_sandbox(config, sandbox);
   if (handoff.parcel_out) keeper_.emplace(std::move(handoff.parcel_out));
   std::vector<UniqueFd> parked;
   for (const UniqueFd& parcel : handoff.parcels)
@@ -66,6 +68,16 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config)
 }
 
 WorkerInstance::~WorkerInstance() = default;
+
+/// Before the keeper, which is to be in it too, and before any connection is ours: should it fail,
+/// they are still in their parcels.
+void WorkerInstance::enter_sandbox(const ServiceConfig& config, SandboxMode mode) {
+  sandbox_ = Sandbox::enter(config, mode, fmt::format("Port {}", port_));
+  if (ledger_.header().generation > 1) return;  // said in this port's life already
+  for (const std::string& missing : sandbox_.missing())
+    log::warning("Port {}: this system has no {}; sandbox = \"required\" would refuse to serve",
+                 port_, missing);
+}
 
 int WorkerInstance::run() {
   std::vector<SocketAddress> addresses;
@@ -125,14 +137,13 @@ void WorkerInstance::on_signal(int signal) {
       return begin_drain();
     case SIGUSR1:
       log::info("Port {} starts a new file with what comes next", port_);
-      return service_->rotate();
+      service_->rotate();
+      return leave_if_output_replaced();
     case SIGHUP:  // PR_SET_PDEATHSIG. Nothing is shut down, so that others may go on with it.
       log::error("Port {}: the supervisor is gone, ending", port_);
       return loop_.stop();
-    case SIGUSR2:  // the chunk in hand is done; the keeper parks the connections
-      if (keeper_) keeper_->renew();
-      exit_code_ = kExitRestart;
-      return loop_.stop();
+    case SIGUSR2:
+      return leave_to_successor();
     case kRequestSignal:
       return honour_requests();
     case SIGCHLD:
@@ -141,6 +152,20 @@ void WorkerInstance::on_signal(int signal) {
     default:  // SIGPIPE, SIGXFSZ: the call says EPIPE or EFBIG
       return;
   }
+}
+
+/// The chunk in hand is done; the keeper parks the connections.
+void WorkerInstance::leave_to_successor() {
+  if (std::exchange(exit_code_, kExitRestart) == kExitRestart) return;
+  if (keeper_) keeper_->renew();
+  loop_.stop();
+}
+
+void WorkerInstance::leave_if_output_replaced() {
+  if (exit_code_ == kExitRestart || !sandbox_.output_replaced()) return;
+  log::warning("Port {}: its output directory was replaced; a new worker goes on in the new one",
+               port_);
+  leave_to_successor();
 }
 
 /// A request names the connection it is meant for; one that came too late is for none.
@@ -196,10 +221,14 @@ void WorkerInstance::on_accepted(UniqueFd fd, const SocketAddress& peer) {
   Slot& slot = ledger_.slots()[index];
   prepare_socket(fd.get());
   fill_slot(slot, fd.get(), peer);
-  log::info("New connection from {} on port {} (peer port {}, connection {})", peer.host(), port_,
-            peer.port(), slot.id.load());
-  add_connection(std::move(fd), index, service_->open(slot), Connection::Origin::kAccepted);
+  log::info(subject_of(slot), "New connection from {} on port {} (peer port {}, connection {})",
+            peer.host(), port_, peer.port(), slot.id.load());
+  std::unique_ptr<Session> session = service_->open(slot);
+  Sink* sink = session->sink();
+  const bool no_file = sink != nullptr && !sink->recorded();
+  add_connection(std::move(fd), index, std::move(session), Connection::Origin::kAccepted);
   if (service_->waits()) pause_all();
+  if (no_file) leave_if_output_replaced();
 }
 
 void WorkerInstance::fill_slot(Slot& slot, int fd, const SocketAddress& peer) {
@@ -233,9 +262,10 @@ void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error
   const Slot& slot = connection.slot();
   ledger_.count_close(cause);
   stalled_.erase(connection.slot_index());
-  log::info("Client disconnected from port {} ({}, connection {}, {} bytes, {}{}{})", port_,
-            slot.peer.to_address().to_string(), slot.id.load(), slot.bytes.load(),
-            ledger::cause_name(cause), error ? ": " : "", error ? error.message() : "");
+  const log::Subject subject = subject_of(slot);
+  log::info(subject, "Client disconnected from port {} ({}, connection {}, {} bytes, {}{}{})",
+            port_, subject.peer, slot.id.load(), slot.bytes.load(), ledger::cause_name(cause),
+            error ? ": " : "", error ? error.message() : "");
   if (service_->waits()) pause_all();
   loop_.defer([this, index = connection.slot_index()] {
     connections_.erase(index);
@@ -265,6 +295,7 @@ void WorkerInstance::on_stalled(Connection& connection, std::error_code error) {
 void WorkerInstance::say_stalled(const std::string& what, std::error_code error) {
   ++ledger_.counters().write_errors;
   log::error("{}: {}; reading stops until it can be written again", what, error.message());
+  leave_if_output_replaced();
 }
 
 void WorkerInstance::on_deferred(Connection& connection) { wake(connection.slot_index()); }
@@ -325,8 +356,8 @@ void WorkerInstance::on_connected(UniqueFd fd, const SocketAddress& peer, std::u
   const std::uint32_t index = take_slot();
   Slot& slot = ledger_.slots()[index];
   fill_slot(slot, fd.get(), peer);
-  log::info("Connected to {} from port {} (connection {})", peer.to_string(), port_,
-            slot.id.load());
+  log::info(subject_of(slot), "Connected to {} from port {} (connection {})", peer.to_string(),
+            port_, slot.id.load());
   add_connection(std::move(fd), index, service_->open_outgoing(slot, token),
                  Connection::Origin::kAccepted);
 }
@@ -347,6 +378,7 @@ void WorkerInstance::wait_for_room() {
 }
 
 void WorkerInstance::retry_output() {
+  leave_if_output_replaced();
   if (service_->retry()) return wait_for_room();
   paused_ = false;
   for (auto& [slot_index, connection] : connections_) connection->resume();

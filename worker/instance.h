@@ -11,6 +11,7 @@
 #include "worker/intake.h"
 #include "worker/keeper.h"
 #include "worker/listener.h"
+#include "worker/sandbox/sandbox.h"
 #include "worker/service_host.h"
 #include "worker/session.h"
 
@@ -26,9 +27,9 @@ namespace serverd {
 /// One port's worker: owns its loop, listeners, connections and service.
 class WorkerInstance final : ConnectionHost, ServiceHost {
  public:
-  /// `handoff.ledger` must be set. Recovers what earlier workers left. Throws std::system_error,
-  /// ledger::LedgerError.
-  WorkerInstance(Handoff handoff, const ServiceConfig& config);
+  /// `handoff.ledger` must be set. Enters the sandbox, then recovers what earlier workers left.
+  /// Throws std::system_error, ledger::LedgerError, SandboxUnavailable.
+  WorkerInstance(Handoff handoff, const ServiceConfig& config, SandboxMode sandbox);
   ~WorkerInstance();
 
   /// Reports readiness and serves until told to end. Returns the exit code. kExitRestart: the
@@ -42,7 +43,10 @@ class WorkerInstance final : ConnectionHost, ServiceHost {
     kStopping   ///< connections end when what they have received is stored
   };
 
+  void enter_sandbox(const ServiceConfig& config, SandboxMode mode);
   void on_signal(int signal);
+  void leave_to_successor();
+  void leave_if_output_replaced();
   void begin_drain();
   void begin_stop();
   void stop_listening();
@@ -81,6 +85,7 @@ class WorkerInstance final : ConnectionHost, ServiceHost {
   Loop loop_;
   Notifier notifier_ = Notifier::from_environment();
   ledger::Ledger ledger_;
+  Sandbox sandbox_;
   std::optional<Keeper> keeper_;  ///< before anything can be accepted; none without a supervisor
   std::uint16_t port_;
   Intake intake_;

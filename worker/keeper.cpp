@@ -115,42 +115,49 @@ Keeper::Keeper(UniqueFd entrance)
   start();
 }
 
+/// By a pidfd alone can it be ended: a sandbox that allows to signal any process by its number
+/// would be none.
 void Keeper::start() {
   sigset_t all;
   sigset_t before;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, &before);
-  const auto pid = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+  int pidfd = -1;
+  const auto pid = static_cast<pid_t>(
+      ::syscall(SYS_clone, CLONE_FILES | CLONE_PIDFD | SIGCHLD, nullptr, &pidfd, nullptr, 0));
   if (pid == 0) keep(own_pidfd_.get(), entrance_.get());
   const int error = errno;
   ::sigprocmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) throw_system_error(error, "clone of the keeper");
-  pid_ = pid;
+  process_ = {pid, UniqueFd::adopt(pidfd)};
 }
 
 void Keeper::revive_if_dead() {
-  if (pid_ == 0 || ::waitpid(pid_, nullptr, WNOHANG) != pid_) return;
-  log::warning("The keeper process {} died; starting another", pid_);
+  const pid_t pid = process_.pid;
+  if (pid == 0 || ::waitpid(pid, nullptr, WNOHANG) != pid) return;
+  log::warning("The keeper process {} died; starting another", pid);
   start();
 }
 
 /// Should we be killed while there are two, the successor finds connections twice and closes one.
 void Keeper::renew() {
-  const pid_t old = pid_;
+  Process old = std::exchange(process_, {});
   try {
     start();
   } catch (const std::system_error& error) {
-    return log::warning("{}; the keeper {} stays", error.what(), old);
+    log::warning("{}; the keeper {} stays", error.what(), old.pid);
+    process_ = std::move(old);
+    return;
   }
   end(old);
 }
 
-void Keeper::dismiss() noexcept { end(std::exchange(pid_, 0)); }
+void Keeper::dismiss() noexcept { end(std::exchange(process_, {})); }
 
-void Keeper::end(pid_t keeper) noexcept {
-  if (keeper == 0) return;
-  ::kill(keeper, SIGKILL);
-  ::waitpid(keeper, nullptr, 0);
+void Keeper::end(const Process& keeper) noexcept {
+  if (keeper.pid == 0) return;
+  ::syscall(SYS_pidfd_send_signal, keeper.pidfd.get(), SIGKILL, nullptr, 0);
+  ::waitpid(keeper.pid, nullptr, 0);
 }
 
 }  // namespace serverd

@@ -26,11 +26,15 @@ class Keeper final {
 
  private:
   void start();
-  static void end(pid_t keeper) noexcept;
+  struct Process {
+    pid_t pid = 0;  ///< 0: there is none
+    UniqueFd pidfd;
+  };
+  static void end(const Process& keeper) noexcept;
 
   UniqueFd entrance_;
   UniqueFd own_pidfd_;
-  pid_t pid_ = 0;
+  Process process_;
 };
 
 }  // namespace serverd

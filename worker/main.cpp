@@ -47,6 +47,11 @@ ServiceConfig find_service(const Config& config, const Options& options) {
       fmt::format("{}: there is no service '{}'", options.config_file, options.service));
 }
 
+std::uint16_t port_of(const Handoff& handoff) {
+  const ledger::Ledger ledger(handoff.ledger.get(), Mapping::Access::kRead);
+  return static_cast<std::uint16_t>(ledger.header().port);
+}
+
 int serve(const Options& options) {
   const bool supervised = options.config_file.empty();
   Handoff handoff = supervised ? Handoff::from_supervisor(receive_descriptors())
@@ -62,8 +67,9 @@ int serve(const Options& options) {
     const auto port = SocketAddress::local_of(handoff.listeners.front().get()).port();
     handoff.ledger = ledger::create(port, service.protocol_name(), service.max_connections);
   }
+  log::set_subject({.service = service.name, .port = port_of(handoff)});
   raise_descriptor_limit();
-  WorkerInstance instance(std::move(handoff), service);
+  WorkerInstance instance(std::move(handoff), service, config.daemon.sandbox);
   const int code = instance.run();
   // Destructors would close connections that the keeper is to park.
   if (code == kExitRestart) ::_exit(code);
@@ -94,6 +100,9 @@ int run(int argc, char** argv) {
     return kExitConfig;
   } catch (const ConfigProblem& error) {
     log::error("{}", error.what());
+    return kExitConfig;
+  } catch (const SandboxUnavailable& error) {
+    log::error("{}; set it to \"on\" to serve without", error.what());
     return kExitConfig;
   } catch (const ledger::LedgerError& error) {
     log::error("stream-worker: descriptor 'ledger': {}; nothing was touched", error.what());

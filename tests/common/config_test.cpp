@@ -113,6 +113,7 @@ user = ""
 stop_timeout = "1h"
 drain_timeout = "0s"
 on_bind_failure = "skip"
+sandbox = "required"
 )")
                                   .daemon;
   EXPECT_EQ(daemon.name, "lab-1_x.y");
@@ -122,6 +123,7 @@ on_bind_failure = "skip"
   EXPECT_EQ(daemon.stop_timeout, 1h);
   EXPECT_EQ(daemon.drain_timeout, 0s);
   EXPECT_TRUE(daemon.skip_bind_failures);
+  EXPECT_EQ(daemon.sandbox, SandboxMode::kRequired);
 }
 
 TEST(Config, ReadsEveryKeyOfRestart) {
@@ -260,6 +262,10 @@ TEST(Config, TakesEveryWord) {
   EXPECT_EQ(daemon("log_target = \"journal\"").log_target, log::Target::kJournal);
   EXPECT_EQ(daemon("log_target = \"stderr\"").log_target, log::Target::kStderr);
   EXPECT_FALSE(daemon("on_bind_failure = \"fail\"").skip_bind_failures);
+  EXPECT_EQ(daemon("").sandbox, SandboxMode::kOn);
+  EXPECT_EQ(daemon("sandbox = \"on\"").sandbox, SandboxMode::kOn);
+  EXPECT_EQ(daemon("sandbox = \"required\"").sandbox, SandboxMode::kRequired);
+  EXPECT_EQ(daemon("sandbox = \"off\"").sandbox, SandboxMode::kOff);
   EXPECT_FALSE(
       std::get<StreamConfig>(parse_service("files = \"per-port\"").protocol).file_per_connection);
 }
@@ -997,6 +1003,7 @@ TEST(WorkerConfigText, ComesBackUnchanged) {
   Config config;
   config.daemon.log_level = log::Level::kError;
   config.daemon.log_target = log::Target::kJournal;
+  config.daemon.sandbox = SandboxMode::kOff;
   ServiceConfig accio = nasty_service();
   accio.protocol = AccioConfig{"a \"b\"", AccioHandshake::kRequired, true};
   for (const ServiceConfig& service :
@@ -1008,6 +1015,7 @@ TEST(WorkerConfigText, ComesBackUnchanged) {
     EXPECT_EQ(again.services, std::vector{expected});
     EXPECT_EQ(again.daemon.log_level, log::Level::kError);
     EXPECT_EQ(again.daemon.log_target, log::Target::kJournal);
+    EXPECT_EQ(again.daemon.sandbox, SandboxMode::kOff);
   }
 }
 

@@ -39,10 +39,13 @@ std::string config(std::uint16_t port, const std::string& daemon = "") {
 
 class JournalTarget : public testing::Test {
  protected:
-  JournalTarget() { std::filesystem::create_directory(workspace_.path() / "journal"); }
+  static std::string made(const std::string& directory) {
+    std::filesystem::create_directory(directory);
+    return directory;
+  }
 
   Workspace workspace_;
-  FakeJournal journal_{workspace_ / "journal/socket"};
+  FakeJournal journal_{made(workspace_ / "journal") + "/socket"};
   std::uint16_t port_ = free_ports(1);
 };
 

@@ -26,9 +26,10 @@ ServiceConfig service_with(const std::string& output) {
 }
 
 /// "made", or the exit code and the text of the failure.
-std::string prepared(const std::string& output, const std::optional<UserIds>& user = {}) {
+std::string prepared(const std::string& output, const std::optional<UserIds>& user = {},
+                     SandboxMode sandbox = SandboxMode::kOn) {
   try {
-    prepare_output(service_with(output), user);
+    prepare_output(service_with(output), user, sandbox);
     return "made";
   } catch (const StartFailure& failure) {
     return std::to_string(failure.code()) + ": " + failure.what();
@@ -103,6 +104,18 @@ TEST_F(OutputDirsForUser, KeepTheirOwnerWhenTheyExist) {
   EXPECT_EQ(status_of(dir_.path()).st_uid, 0U);
   EXPECT_EQ(::geteuid(), 0U) << "we are ourselves again";
   EXPECT_EQ(::getegid(), 0U);
+}
+
+TEST_F(OutputDirsForUser, OfOthersAreOfNoUseToRootInASandbox) {
+  const std::string directory = dir_ / "of-nobody";
+  EXPECT_EQ(prepared(directory, nobody_), "made");
+  EXPECT_EQ(prepared(directory, {}, SandboxMode::kOff), "made");
+  for (const SandboxMode mode : {SandboxMode::kOn, SandboxMode::kRequired})
+    EXPECT_EQ(prepared(directory, {}, mode),
+              "73: service capture: output directory " + directory +
+                  ": Permission denied for a worker, which gives up its capabilities; give it to "
+                  "the user that we run as, or set sandbox = \"off\"");
+  EXPECT_EQ(prepared(directory, {}, SandboxMode::kOff), "made") << "our own are back";
 }
 
 }  // namespace
