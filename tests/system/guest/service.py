@@ -91,6 +91,26 @@ class Service(SystemTest):
         send(5000, b"served again")
         self.assertEqual(saved(5000), b"served again")
 
+    def test_journal_entries_say_what_they_are_about(self):
+        write_config('[daemon]\nlog_target = "journal"\n' + DEFAULT_CONFIG)
+        systemctl("restart", SERVICE)
+        with connect(5001) as peer:
+            local = "{}:{}".format(*peer.getsockname())
+            peer.sendall(b"x")
+        wait_until(lambda: "Client disconnected" in journal(), "the end is logged")
+        found = run("journalctl", "-o", "cat", "SERVICE=capture", "PORT=5001", f"PEER={local}",
+                    "CONNECTION=1").stdout
+        self.assertIn("New connection from 127.0.0.1 on port 5001", found)
+        self.assertIn("Client disconnected from port 5001", found)
+
+    def test_workers_are_confined(self):
+        write_config('[daemon]\nsandbox = "required"\n' + DEFAULT_CONFIG)
+        systemctl("restart", SERVICE)
+        self.assertEqual(prop("StatusText"), "3 of 3 ports up")
+        send(5000, b"from within")
+        self.assertEqual(saved(5000), b"from within")
+        self.assertNotIn("Landlock", journal())
+
     def test_packets_need_a_drop_in_and_nothing_else(self):
         directory = "/run/systemd/system/stream-serverd.service.d"
         os.makedirs(directory, exist_ok=True)
