@@ -11,6 +11,14 @@ namespace serverd {
 
 using ledger::IntentState;
 
+namespace {
+
+constexpr std::size_t kBlock = std::size_t{64} << 10;
+// Fewer bytes than these are worth no second chunk for what was left.
+constexpr std::size_t kManyBytes = 8 * kBlock;
+
+}  // namespace
+
 Intake::Intake(ledger::Ledger& ledger, std::size_t chunk_size)
     : ledger_(ledger),
       chunk_size_(chunk_size),
@@ -21,8 +29,9 @@ Intake::Result Intake::move_chunk(int fd, std::uint32_t slot_index, Session& ses
   const Result peeked = peek(fd, limit);
   if (peeked.outcome != Outcome::kMoved) return peeked;
 
-  const std::span<const std::byte> bytes(buffer_.get(), peeked.bytes);
-  const bool last = more == More::kNever && bytes.size() < std::min(limit, chunk_size_);
+  const std::span<const std::byte> bytes = worth_moving(session, peeked.bytes);
+  const bool last = more == More::kNever && bytes.size() == peeked.bytes &&
+                    bytes.size() < std::min(limit, chunk_size_);
   const Taken taken = interpret(slot_index, session, bytes, last);
   const std::size_t held = bytes.size() - taken.protocol - taken.payload;
   if (held == bytes.size())
@@ -84,6 +93,13 @@ Intake::Result Intake::peek(int fd, std::size_t limit) noexcept {
   }
 }
 
+/// What stays in the socket is the beginning of the next chunk.
+std::span<const std::byte> Intake::worth_moving(Session& session,
+                                                std::size_t peeked) const noexcept {
+  const Sink* sink = peeked >= kManyBytes ? session.sink() : nullptr;
+  return {buffer_.get(), sink != nullptr ? whole_blocks(sink->committed(), peeked) : peeked};
+}
+
 void Intake::note_intent(const Chunk& chunk, std::uint64_t file_offset) noexcept {
   ledger::Intent& intent = ledger_.intent();
   intent.slot = chunk.slot_index;
@@ -107,6 +123,10 @@ std::error_code Intake::store(Chunk& chunk, Sink& sink) noexcept {
 void Intake::commit(const Chunk& chunk, Sink* sink) noexcept {
   ledger_.intent().state.store(IntentState::kWritten, std::memory_order_release);
   apply_intent(ledger_, ledger_.slots()[chunk.slot_index], sink);
+}
+
+std::size_t whole_blocks(std::uint64_t file_offset, std::size_t size) noexcept {
+  return size < kManyBytes ? size : size - (file_offset + size) % kBlock;
 }
 
 void apply_intent(ledger::Ledger& ledger, ledger::Slot& slot, Sink* sink) noexcept {

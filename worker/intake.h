@@ -18,7 +18,8 @@ namespace serverd {
 /// One per worker, with one buffer for all connections.
 class Intake final {
  public:
-  static constexpr std::size_t kChunkSize = std::size_t{1} << 20;
+  /// On a machine at rest 1 MiB takes a third more CPU time for a GB; 4 MiB saves nothing more.
+  static constexpr std::size_t kChunkSize = std::size_t{2} << 20;
 
   explicit Intake(ledger::Ledger& ledger, std::size_t chunk_size = kChunkSize);
 
@@ -66,6 +67,7 @@ class Intake final {
   void forget_intent() noexcept;
 
  private:
+  std::span<const std::byte> worth_moving(Session& session, std::size_t peeked) const noexcept;
   Taken interpret(std::uint32_t slot_index, Session& session, std::span<const std::byte> bytes,
                   bool last) noexcept;
 
@@ -73,6 +75,11 @@ class Intake final {
   std::size_t chunk_size_;
   std::unique_ptr<std::byte[]> buffer_;
 };
+
+/// How many of `size` payload bytes to store at `file_offset` in one go: of many, a few less, so
+/// that the next write begins on a multiple of 64 KiB. File systems with large folios (ext4, XFS)
+/// then need few of them, and no page of the file is filled in two goes.
+std::size_t whole_blocks(std::uint64_t file_offset, std::size_t size) noexcept;
 
 /// Makes the counts in the ledger what the intent says: absolute values, so that doing it again
 /// after a crash changes nothing. `sink` is null for a chunk without payload.

@@ -111,6 +111,23 @@ TEST_F(IntakeTest, TakesNoMoreThanAChunk) {
   expect_counts(2500);
 }
 
+TEST(WholeBlocks, FewBytesAreTakenAsTheyAre) {
+  EXPECT_EQ(whole_blocks(0, 1), 1U);
+  EXPECT_EQ(whole_blocks(100, 65'536), 65'536U);
+  EXPECT_EQ(whole_blocks(1, 524'287), 524'287U);
+}
+
+TEST(WholeBlocks, ManyEndOnAMultipleOf64KiBOfTheFile) {
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{65'535},
+                                     std::uint64_t{65'536}, std::uint64_t{5'000'000'001}})
+    for (const std::size_t size : {524'288U, 524'289U, 1'000'000U, 2'097'152U}) {
+      const std::size_t taken = whole_blocks(offset, size);
+      EXPECT_EQ((offset + taken) % 65'536, 0U) << offset << ' ' << size;
+      EXPECT_LE(taken, size);
+      EXPECT_GT(taken, size - 65'536);
+    }
+}
+
 TEST_F(IntakeTest, AQuietConnectionIsDrained) {
   EXPECT_STREQ(name_of(move().outcome), "drained");
   send("x");
