@@ -2,7 +2,8 @@
 """Benchmarks of stream-serverd beside other programs and beside the bare system calls.
 
 Ours and its peers take turns within one run; figures are medians, ratios are medians of the
-rounds' ratios. Exit status 0 if everything ran, whether or not a target was reached.
+rounds' ratios. Exit status 0 if everything ran, whether or not a target was reached; 1 if a row
+could not be measured, which does not keep the others from it.
 """
 
 import argparse
@@ -53,13 +54,20 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def run_rows(setting: Setting, names: list[str]) -> list[Line]:
+def run_rows(setting: Setting, names: list[str]) -> tuple[list[Line], list[str]]:
+    """The lines, and the names of rows that could not be measured."""
     lines: list[Line] = []
+    failed = []
     for name in names:
         begin = time.monotonic()
-        lines += ROWS[name](setting)
+        try:
+            lines += ROWS[name](setting)
+        except BenchError as error:
+            print(f"bench: {name}: {error}", file=sys.stderr)
+            failed.append(name)
+        setting.clear()
         print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
-    return lines
+    return lines, failed
 
 
 def show(setting: Setting, lines: list[Line], about: dict) -> None:
@@ -69,7 +77,8 @@ def show(setting: Setting, lines: list[Line], about: dict) -> None:
     results = setting.build / "bench"
     results.mkdir(exist_ok=True)
     report.write_json(results / "bench.json", lines, setting.plots, about)
-    for file in (results / "bench.json", *plot.write_plots(setting, results)):
+    (results / "table.md").write_text(report.markdown(lines))
+    for file in (results / "bench.json", results / "table.md", *plot.write_plots(setting, results)):
         print(f"written: {file}")
 
 
@@ -85,18 +94,16 @@ def main() -> int:
     about = {"machine": report.machine(), "rounds": arguments.rounds, "quick": arguments.quick}
     setting = Setting(arguments.bin.resolve(), arguments.rounds, arguments.quick, arguments.smoke)
     try:
-        lines = run_rows(setting, arguments.only)
+        lines, failed = run_rows(setting, arguments.only)
         about["load_average_after"] = os.getloadavg()[0]
+        about["not_measured"] = failed
         show(setting, lines, about)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         return 130
     finally:
         setting.close()
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Callable, Sequence
 from processes import BenchError, Process, is_listening, wait_until
 from setting import LIFETIME, Sample, Setting, free_ports
 
-BLOCK = 1 << 20  # what socat needs to be fast, and the server's own chunk
+BLOCK = 1 << 20  # what socat needs to be fast
+CHUNK = 2 << 20  # the server's own
 
 # A command line that serves one port and stores to one file.
 Command = Callable[[Setting, int, Path], list[str]]
@@ -36,7 +37,7 @@ def tcpserver_cat(_: Setting, port: int, file: Path) -> list[str]:
 def bare(command: str) -> Command:
     return lambda setting, port, file: [
         setting.program("bench_bare"), command, "--port", str(port), "--file", str(file),
-        "--chunk", str(BLOCK), "--lifetime", str(LIFETIME)]
+        "--chunk", str(CHUNK), "--lifetime", str(LIFETIME)]
 
 
 def _start(setting: Setting, command: Command, port: int, directory: Path) -> Process:

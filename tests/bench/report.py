@@ -27,6 +27,19 @@ def table(lines: Sequence[Line]) -> str:
                      for row in rows)
 
 
+def markdown(lines: Sequence[Line]) -> str:
+    """The table as it stands in the README; micro-benchmarks are left to the JSON."""
+    rows = ["| work | ours | beside it | ratio | wanted |", "| --- | --- | --- | --- | --- |"]
+    for line in lines:
+        if line.row == "micro":
+            continue
+        _, what, ours, peer, ratio, target, _ = _cells(line)
+        target = target.replace("<=", "≤").replace(">=", "≥")
+        missed = ", **missed**" if line.reached is False else ""
+        rows.append(f"| {what} | {ours} | {peer} | {ratio} | {target}{missed} |")
+    return "\n".join(rows) + "\n"
+
+
 def _first_after(path: str, key: str) -> str:
     for line in Path(path).read_text().splitlines():
         if line.startswith(key):

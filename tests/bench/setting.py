@@ -6,7 +6,9 @@ import random
 import shutil
 import socket
 import statistics
+import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -18,6 +20,7 @@ GB = 1_000_000_000
 MIB = 1 << 20
 
 LIFETIME = 240  # seconds after which any load ends itself
+LEAST_ROUNDS = 3
 
 T = TypeVar("T")
 
@@ -67,10 +70,17 @@ class Setting:
         self.disk = Path(tempfile.mkdtemp(prefix="stream-serverd-bench-", dir=self.build))
         self.plots: dict[str, list] = {}
 
-    def close(self) -> None:
+    def clear(self) -> None:
+        """Ends what a row has left running, and deletes what it has left."""
         self.processes.end_all()
-        shutil.rmtree(self.memory, ignore_errors=True)
-        shutil.rmtree(self.disk, ignore_errors=True)
+        for directory in (self.memory, self.disk):
+            for entry in os.scandir(directory):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+    def close(self) -> None:
+        self.clear()
+        self.memory.rmdir()
+        self.disk.rmdir()
 
     @staticmethod
     def warm(directory: Path, size: int) -> None:
@@ -114,9 +124,16 @@ class Setting:
 
     def alternate(self, contenders: dict[str, Callable[[], T]],
                   rounds: Optional[int] = None) -> dict[str, list[T]]:
-        """Every contender once a round, in changing order, so that noise hits all alike."""
+        """Every contender once a round, in changing order, so that noise hits all alike. On a slow
+        machine there are fewer rounds, but LEAST_ROUNDS."""
         samples: dict[str, list[T]] = {name: [] for name in contenders}
-        for number in range(rounds or self.rounds):
+        wanted = rounds or self.rounds
+        deadline = time.monotonic() + self.amount(75, 12, 60)
+        for number in range(wanted):
+            if number >= LEAST_ROUNDS and time.monotonic() > deadline:
+                print(f"bench: {number} rounds instead of {wanted}, or it would take too long: "
+                      f"{', '.join(map(str, contenders))}", file=sys.stderr)
+                break
             for name in list(contenders) if number % 2 == 0 else reversed(list(contenders)):
                 samples[name].append(contenders[name]())
         return samples

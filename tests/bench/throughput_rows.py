@@ -1,6 +1,6 @@
 """Many bytes: one connection, many ports, many clients."""
 
-from typing import Callable
+from typing import Optional, Sequence
 
 import peers
 from server import Server
@@ -40,48 +40,60 @@ def _cheaper(row: str, what: str, samples: dict[str, list[Sample]], peer: str,
                 ratio <= most, _rates(samples))
 
 
-def _least_cpu(what: str, samples: dict[str, list[Sample]], peer: str) -> Line:
-    """Of the best rounds: where a virtual machine first has to get memory for the page cache from
-    its host, that falls on some runs and not on others, and medians say little."""
-    ours, least = (min(map(_cpu, samples[name])) for name in ("ours", peer))
-    return Line("bulk", what, f"{ours:.3f} s/GB", f"{least:.3f} s/GB {peer}", ours / least)
+class _Contest:
+    """One connection of `size` bytes to a file: the server and its peers."""
+
+    def __init__(self, setting: Setting, size: int, on_disk: bool) -> None:
+        self._setting = setting
+        self._size = size
+        self._on_disk = on_disk
+
+    def _load(self, ports: Sequence[int]) -> dict:
+        return self._setting.load("bulk", ports, bytes=self._size)
+
+    def run(self, commands: dict[str, peers.Command],
+            rounds: Optional[int] = None) -> dict[str, list[Sample]]:
+        size = self._size
+        server = Server(self._setting, on_disk=self._on_disk)
+        contenders = {"ours": lambda: server.measure(lambda: self._load(server.ports), size, size)}
+        for name, command in commands.items():
+            contenders[name] = lambda it=command: peers.measure(
+                self._setting, it, self._load, size, size, on_disk=self._on_disk)
+        samples = self._setting.alternate(contenders, rounds)
+        server.stop()
+        return samples
 
 
-def _bulk_on(setting: Setting, on_disk: bool) -> list[Line]:
-    full, quick = (2048, 256) if on_disk else (4096, 1024)
-    size = setting.amount(full, quick, 64) * MIB
-    slow_size = size // 8  # rates are compared, and the slow ones take several times as long
-    server = Server(setting, on_disk=on_disk)
-
-    def ours() -> Sample:
-        return server.measure(lambda: setting.load("bulk", server.ports, bytes=size), size, size)
-
-    def peer(command: peers.Command, amount: int) -> Callable[[], Sample]:
-        return lambda: peers.measure(setting, command,
-                                     lambda ports: setting.load("bulk", ports, bytes=amount),
-                                     amount, amount, on_disk=on_disk)
-
-    contenders = {"ours": ours, "bare loop": peer(peers.bare("bulk"), size)}
-    if not setting.smoke:
-        contenders["socat -b 1M"] = peer(peers.socat_tuned, size)
-    if not setting.smoke and not on_disk:
-        contenders["socat"] = peer(peers.socat_default, slow_size)
-        contenders["ncat"] = peer(peers.ncat, slow_size)
-    samples = setting.alternate(contenders)
-    server.stop()
+def _bulk_on(setting: Setting, size: int, on_disk: bool, rounds: int) -> list[Line]:
     where = "disk" if on_disk else "memory"
+    commands = {"bare loop": peers.bare("bulk")}
+    if not setting.smoke:
+        commands["socat -b 1M"] = peers.socat_tuned
+    samples = _Contest(setting, size, on_disk).run(commands, rounds)
     lines = [_cheaper("bulk", f"CPU, one connection of {size // MIB} MiB to {where}", samples,
                       "bare loop", 1.1)]
-    if on_disk:
-        lines.append(_least_cpu("CPU, the same, in the best round of each", samples, "bare loop"))
-    for name, least in (("socat -b 1M", 0.95), ("socat", 3), ("ncat", 3)):
-        if name in samples:
-            lines.append(_faster("bulk", f"speed, the same to {where}", samples, name, least))
+    if not setting.smoke:
+        lines.append(_faster("bulk", "speed, the same", samples, "socat -b 1M", 0.95))
     return lines
 
 
+def _bulk_beside_slow(setting: Setting) -> list[Line]:
+    """The slow ones take several times as long, hence fewer bytes, but the same for all: a virtual
+    machine's memory is fast until it has to get more from its host."""
+    if setting.smoke:
+        return []
+    size = setting.amount(512, 128, 0) * MIB
+    samples = _Contest(setting, size, False).run({"socat": peers.socat_default,
+                                                  "ncat": peers.ncat})
+    what = f"speed, one connection of {size // MIB} MiB to memory"
+    return [_faster("bulk", what, samples, name, 3) for name in ("socat", "ncat")]
+
+
 def bulk(setting: Setting) -> list[Line]:
-    return _bulk_on(setting, False) + _bulk_on(setting, True)
+    # More and shorter rounds on disk, where single ones differ most.
+    return [*_bulk_on(setting, setting.amount(4096, 1024, 64) * MIB, False, setting.rounds),
+            *_bulk_beside_slow(setting),
+            *_bulk_on(setting, setting.amount(1024, 256, 64) * MIB, True, 2 * setting.rounds - 1)]
 
 
 def ports16(setting: Setting) -> list[Line]:
