@@ -62,7 +62,7 @@ def run_rows(setting: Setting, names: list[str]) -> tuple[list[Line], list[str]]
         begin = time.monotonic()
         try:
             lines += ROWS[name](setting)
-        except BenchError as error:
+        except (BenchError, OSError) as error:  # OSError: a peer that is not installed
             print(f"bench: {name}: {error}", file=sys.stderr)
             failed.append(name)
         setting.clear()

@@ -128,7 +128,7 @@ class Setting:
         machine there are fewer rounds, but LEAST_ROUNDS."""
         samples: dict[str, list[T]] = {name: [] for name in contenders}
         wanted = rounds or self.rounds
-        deadline = time.monotonic() + self.amount(75, 12, 60)
+        deadline = time.monotonic() + self.amount(130, 12, 60)
         for number in range(wanted):
             if number >= LEAST_ROUNDS and time.monotonic() > deadline:
                 print(f"bench: {number} rounds instead of {wanted}, or it would take too long: "
