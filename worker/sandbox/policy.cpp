@@ -130,6 +130,7 @@ constexpr SyscallRule kSanitizers[] = {
     {"access"},
     {"arch_prctl"},
     {"clone"},
+    {"getdents"},
     {"getdents64"},
     {"kill"},
     {"mmap"},
@@ -176,6 +177,7 @@ constexpr SyscallRule kPackets[] = {
     {"connect"},  // getaddrinfo(3) asks so how an address would be reached
     {"access"},
     {"eventfd2"},
+    {"getdents"},
     {"getdents64"},
     {"getegid"},
     {"getgid"},
