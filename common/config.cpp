@@ -52,6 +52,9 @@ void read_daemon(TableReader& table, DaemonConfig& daemon) {
   table.read("drain_timeout", daemon.drain_timeout, 0ms, 24h);
   table.read("on_bind_failure", daemon.skip_bind_failures, kBindFailures);
   table.read("sandbox", daemon.sandbox, kSandboxModes);
+  std::optional<bool> survive_kill;
+  table.read("survive_kill", survive_kill);
+  daemon.survive_kill = survive_kill.value_or(daemon.survive_kill);
 }
 
 void read_restart(TableReader& table, RestartConfig& restart) {

@@ -29,6 +29,13 @@ inline constexpr const char* kSupervisorState = "supervisor-state";
 /// such deaths in a row, with the same bytes in hand, their connection is to be reset.
 inline constexpr const char* kBlameVariable = "STREAM_WORKER_BLAME_AFTER";
 
+/// Set for a worker that is to give the supervisor a parcel with duplicates of its connections
+/// whenever they have changed, as a service does for systemd: FDSTORE=1 with that descriptor.
+inline constexpr const char* kStoreVariable = "FDSTORE";
+/// Such a worker leaves the parcels that it is given as they are, and reports by this line that it
+/// has all that is in them.
+inline constexpr const char* kUnpackedMessage = "X_UNPACKED=1";
+
 /// The supervisor has written a request into a slot of the ledger. Ignored by default (signal(7)),
 /// so that it does not end a worker that is just starting. The others that a worker is sent: TERM
 /// (stop), QUIT (drain), USR1 (new files), USR2 (leave at once), ABRT (hung), HUP (by the kernel:

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/os/descriptor_message.h"
 #include "common/os/error.h"
+#include "common/os/socket.h"
 
 #include <cerrno>
 #include <cstring>
@@ -58,7 +59,9 @@ short poll_now(int fd, short events) noexcept {
 
 }  // namespace
 
-std::vector<ParcelMessage> take_messages_out_of_parcel(int held) {
+namespace {
+
+std::vector<ParcelMessage> receive_messages(int held, int flags) {
   std::vector<ParcelMessage> messages;
   std::string text(kLongestText, '\0');
   for (;;) {
@@ -69,7 +72,7 @@ std::vector<ParcelMessage> take_messages_out_of_parcel(int held) {
     header.msg_iovlen = 1;
     header.msg_control = control;
     header.msg_controllen = sizeof control;
-    const ssize_t n = ::recvmsg(held, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    const ssize_t n = ::recvmsg(held, &header, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return messages;
     if ((header.msg_flags & MSG_CTRUNC) != 0)
@@ -78,11 +81,34 @@ std::vector<ParcelMessage> take_messages_out_of_parcel(int held) {
   }
 }
 
+void set_peek_offset(int held, int offset) {
+  check_call(::setsockopt(held, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset), "SO_PEEK_OFF");
+}
+
+}  // namespace
+
+std::vector<ParcelMessage> take_messages_out_of_parcel(int held) {
+  return receive_messages(held, 0);
+}
+
+/// SO_PEEK_OFF (socket(7)): each look begins where the last one ended, from 0 on.
+std::vector<ParcelMessage> look_into_parcel(int held) {
+  set_peek_offset(held, 0);
+  std::vector<ParcelMessage> messages = receive_messages(held, MSG_PEEK);
+  set_peek_offset(held, -1);
+  return messages;
+}
+
 std::vector<UniqueFd> take_out_of_parcel(int held) {
   std::vector<UniqueFd> descriptors;
   for (ParcelMessage& message : take_messages_out_of_parcel(held))
     for (UniqueFd& fd : message.descriptors) descriptors.push_back(std::move(fd));
   return descriptors;
+}
+
+bool is_parcel(int fd) noexcept {
+  return socket_option(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX &&
+         socket_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_SEQPACKET;
 }
 
 bool parcel_complete(int held) noexcept {

@@ -23,6 +23,10 @@ Parcel make_parcel();
 /// How many descriptors go into one message: SCM_MAX_FD of the kernel, see unix(7).
 inline constexpr std::size_t kParcelMessageSize = 253;
 
+/// The text of messages with duplicates of connections that all had their place in the ledger. What
+/// a keeper parks may also have been accepted a moment before.
+inline constexpr std::string_view kSnapshotText = "s";
+
 /// Puts at most kParcelMessageSize borrowed descriptors into `entrance` without blocking, with a
 /// text of at least one byte. 0, or an errno value: ETOOMANYREFS (too many in flight) and EAGAIN
 /// pass with time. Async-signal-safe.
@@ -41,6 +45,12 @@ struct ParcelMessage {
 
 /// As take_out_of_parcel, with the texts.
 std::vector<ParcelMessage> take_messages_out_of_parcel(int held);
+
+/// Duplicates of all that take_messages_out_of_parcel would give, which stays where it is.
+std::vector<ParcelMessage> look_into_parcel(int held);
+
+/// True if `fd` may be the held end of one, by its kind.
+bool is_parcel(int fd) noexcept;
 
 /// True once the entrance is closed everywhere: nothing more will come.
 bool parcel_complete(int held) noexcept;

@@ -57,14 +57,17 @@ bool listens_on(int fd, const SocketAddress& address) {
          socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
 }
 
-void close_useless(std::vector<NamedFd>& inherited) {
-  std::erase_if(inherited, [](const NamedFd& item) {
+std::vector<std::string> close_useless(std::vector<NamedFd>& inherited) {
+  std::vector<std::string> names;
+  std::erase_if(inherited, [&](const NamedFd& item) {
     const std::string what = not_a_listener(item.fd.get());
     if (what.empty()) return false;
     log::warning("Inherited {} is {}; closed, for only listening TCP sockets are of use",
                  describe_inherited(item), what);
+    names.push_back(item.name);
     return true;
   });
+  return names;
 }
 
 }  // namespace serverd

@@ -18,7 +18,8 @@ std::string not_a_listener(int fd);
 /// that, or to [::] for both families where `address` is 0.0.0.0.
 bool listens_on(int fd, const SocketAddress& address);
 
-/// Lets go, with a log line each, of descriptors that are no listening TCP sockets.
-void close_useless(std::vector<NamedFd>& inherited);
+/// Lets go, with a log line each, of descriptors that are no listening TCP sockets, and gives their
+/// names: they may come from the service manager's store, which should forget them.
+std::vector<std::string> close_useless(std::vector<NamedFd>& inherited);
 
 }  // namespace serverd

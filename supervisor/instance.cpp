@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/os/error.h"
 #include "supervisor/inherited.h"
+#include "supervisor/own_unit.h"
 #include "supervisor/spawn.h"
 #include "supervisor/start_failure.h"
 #include "supervisor/users.h"
@@ -13,6 +14,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <set>
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -24,6 +26,8 @@ namespace {
 /// A process in uninterruptible sleep does not even take SIGKILL; we do not wait for it forever.
 constexpr auto kKillPatience = std::chrono::seconds(1);
 
+/// For systemd's answer, while which nothing else is done.
+constexpr auto kBusPatience = std::chrono::milliseconds(500);
 constexpr auto kStartMargin = std::chrono::seconds(5);
 /// For keepers, and for starting workers.
 constexpr auto kEndMargin = std::chrono::seconds(10);
@@ -61,9 +65,16 @@ Instance::Instance(const Config& config, ConfigSource source, const std::string&
       worker_executable_(open_worker_program()),
       runtime_dir_(
           open_runtime_dir(runtime_root, config.daemon.name, user_, std::move(adopted_.lock))),
-      environment_{loop_, worker_executable_.get(), user_, runtime_dir_.path(),
-                   [this] { on_port_changed(); }},
+      environment_{loop_,
+                   worker_executable_.get(),
+                   user_,
+                   runtime_dir_.path(),
+                   [this] { on_port_changed(); },
+                   [this] { return store_.following(); },
+                   [this] { store_.changed(); }},
       ports_(environment_),
+      store_(
+          loop_, manager_, [this] { return state_to_keep(); }, adopted_.kept),
       upgrade_(loop_, std::move(start), ports_, [this] { return state_to_hand_over(); }),
       control_target_{config.daemon.name, ports_, [this] { return reload(); },
                       [this](StopMode mode) { return stop_on_request(mode); }},
@@ -73,15 +84,24 @@ Instance::Instance(const Config& config, ConfigSource source, const std::string&
   // Keepers whose workers died, and other orphans, come to us instead of staying behind.
   check_call(::prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
   manager_.starting(config.restart.start_timeout + kStartMargin);
+  if (daemon_.survive_kill) store_.follow();
   open_control();
-  if (adopted_.ports.empty()) {
-    Plan plan = ports_.plan(config, inherited_, user_);
-    close_useless(inherited_);
-    announce(plan);
-    ports_.carry_out(std::move(plan));
-  } else {
+  if (adopted_.upgraded)
     adopt(config);
-  }
+  else
+    start_anew(config);
+}
+
+/// With what the service manager has kept of the daemon before us, if there is any.
+void Instance::start_anew(const Config& config) {
+  if (!adopted_.ports.empty())
+    log::info("Going on with what was kept of {} ports", adopted_.ports.size());
+  for (Port::Inherited& kept : std::exchange(adopted_.ports, {})) ports_.adopt(std::move(kept));
+  Plan plan = ports_.plan(config, inherited_, user_);
+  for (const std::string& name : close_useless(inherited_)) store_.remove(name);
+  for (const std::string& name : adopted_.stale) store_.remove(name);
+  announce(plan);
+  ports_.carry_out(std::move(plan));
 }
 
 /// From now on we must not fail: live connections hang on us.
@@ -116,7 +136,7 @@ void Instance::open_control() {
     control_.emplace(loop_, runtime_dir_.path() + "/" + kControlName, answer_line,
                      Control::Limits());
   } catch (const std::system_error& error) {
-    if (adopted_.ports.empty()) throw;
+    if (!adopted_.upgraded) throw;
     log::error("{}; there is no control socket until a restart", error.what());
   }
 }
@@ -130,6 +150,7 @@ void Instance::announce(const Plan& plan) const {
 
 int Instance::run() {
   loop_.run();
+  if (parking_) store_.hand_over();
   log::info("Server stopped.");
   return kExitOk;
 }
@@ -151,7 +172,8 @@ void Instance::on_signal(int signal) {
     case SIGTERM:
     case SIGINT:
       log::info("Received signal {}, initiating shutdown...", signal);
-      return stopping_ ? kill_all() : stop(StopMode::kStop);
+      if (stopping_) return kill_all();
+      return stop(signal == SIGTERM && is_restarted() ? StopMode::kPark : StopMode::kStop);
     case SIGQUIT:
       log::info("Received signal {}, initiating shutdown...", signal);
       return draining_ || stopping_ ? void() : stop(StopMode::kDrain);
@@ -179,7 +201,9 @@ ControlOutcome Instance::apply_configuration() {
   if (config.daemon.name != daemon_.name || config.daemon.user != daemon_.user)
     return refused({"daemon.name and daemon.user can only be changed by a restart"}, kExitConfig);
   try {
-    ports_.carry_out(ports_.plan(config, inherited_, user_));
+    Plan plan = ports_.plan(config, inherited_, user_);
+    follow_in_store(config.daemon.survive_kill);
+    ports_.carry_out(std::move(plan));
   } catch (const StartFailure& failure) {
     return refused(failure.lines(), failure.code());
   } catch (const std::system_error& error) {
@@ -191,13 +215,33 @@ ControlOutcome Instance::apply_configuration() {
   return {"Reloaded", "", {}, kExitOk};
 }
 
+void Instance::follow_in_store(bool on) {
+  if (on && !store_.following()) store_.follow();
+  if (!on && store_.following()) store_.clear();
+}
+
 std::vector<HandedFd> Instance::state_to_hand_over() const {
   std::vector<HandedFd> state = {{"lock", runtime_dir_.lock()}};
   if (control_) state.push_back({"control", control_->listener()});
   for (const NamedFd& item : inherited_) state.push_back({"socket." + item.name, item.fd.get()});
+  if (store_.last() > 0) state.push_back({kept_name(store_.last()), runtime_dir_.lock()});
   std::size_t index = 0;
   for (const auto& port : ports_)
     for (HandedFd& item : port->state_to_hand_over(++index)) state.push_back(std::move(item));
+  return state;
+}
+
+/// Workers do not outlive us, and inherited sockets come back by themselves.
+std::vector<HandedFd> Instance::state_to_keep() const {
+  std::set<std::uint64_t> inherited;
+  for (const NamedFd& item : inherited_) inherited.insert(socket_cookie(item.fd.get()));
+  std::vector<HandedFd> state;
+  std::size_t index = 0;
+  for (const auto& port : ports_)
+    for (HandedFd& item : port->state_to_hand_over(++index))
+      if (item.name.find(".worker.") == std::string::npos &&
+          !inherited.contains(socket_cookie(item.fd)))
+        state.push_back(std::move(item));
   return state;
 }
 
@@ -208,12 +252,27 @@ void Instance::upgrade() {
   upgrade_.begin();
 }
 
+/// Asked only when it matters; in doubt, for a connection that is handed over to nobody still ends.
+bool Instance::is_restarted() const {
+  if (!store_.usable()) return false;
+  const UnitJobAnswer answer = ask_unit_job(kBusPatience);
+  if (answer.job == UnitJob::kUnknown)
+    log::warning(
+        "systemd does not say whether this is a restart ({}); what is connected is handed "
+        "over in case it is",
+        answer.why);
+  return answer.job == UnitJob::kRestart || answer.job == UnitJob::kUnknown;
+}
+
 void Instance::stop(StopMode mode) {
   draining_ = true;
-  stopping_ = mode == StopMode::kStop;
+  stopping_ = mode != StopMode::kDrain;
+  parking_ = mode == StopMode::kPark;
   upgrade_.cancel();
-  log::info("Shutting down server...");
-  manager_.stopping("shutting down", time_to_end(daemon_, mode));
+  log::info("{}", parking_ ? "Handing over to the next start..." : "Shutting down server...");
+  manager_.stopping(parking_ ? "handing over to the next start" : "shutting down",
+                    time_to_end(daemon_, mode));
+  if (!parking_) store_.clear();
   for (const auto& port : ports_) port->want_down(mode);
   on_port_changed();
 }
@@ -225,7 +284,7 @@ ControlOutcome Instance::stop_on_request(StopMode mode) {
 }
 
 void Instance::kill_all() {
-  log::warning("Stopping at once; connections are cut");
+  if (!parking_) log::warning("Stopping at once; connections are cut");
   for (const auto& port : ports_) port->kill();
   give_up_.arm_in(kKillPatience);
 }
@@ -257,6 +316,7 @@ void Instance::settle_ports() {
   ports_.drop_retired();
   if (!draining_) {
     report_status();
+    store_.changed();
     upgrade_.renew_next();
   } else if (ports_.count({PoolState::kDown}) == ports_.size()) {
     loop_.stop();
@@ -269,17 +329,20 @@ std::string Instance::status() const {
     if (port->state() == PoolState::kBackoff || port->state() == PoolState::kQuarantined)
       down += fmt::format("{} {} ({})", down.empty() ? "; not served:" : ",", port->number(),
                           pool_state_name(port->state()));
-  return fmt::format("{} of {} ports up{}", ports_.count({PoolState::kUp}), ports_.size(), down);
+  return fmt::format("{} of {} ports up{}", ports_.count_configured({PoolState::kUp}),
+                     ports_.count_configured(), down);
 }
 
 /// Ready when every port is served or judged.
 void Instance::report_status() {
   if (ready_reported_) return manager_.status(status());
-  ready_reported_ =
-      ports_.count({PoolState::kUp, PoolState::kBackoff, PoolState::kQuarantined}) == ports_.size();
+  ready_reported_ = ports_.count_configured({PoolState::kUp, PoolState::kBackoff,
+                                             PoolState::kQuarantined}) == ports_.count_configured();
   if (!ready_reported_) return manager_.status(status());
   manager_.ready(status());
   log::info("{}", status());
+  // Workers have taken everything out of what was kept.
+  if (!store_.following()) store_.clear();
 }
 
 }  // namespace serverd

@@ -10,6 +10,7 @@
 #include "supervisor/reexec.h"
 #include "supervisor/runtime_dir.h"
 #include "supervisor/service_manager.h"
+#include "supervisor/store.h"
 #include "supervisor/supervisor_state.h"
 #include "supervisor/upgrade.h"
 
@@ -37,6 +38,7 @@ class Instance final {
   int run();
 
  private:
+  void start_anew(const Config& config);
   void adopt(const Config& config);
   void announce(const Plan& plan) const;
 
@@ -46,8 +48,11 @@ class Instance final {
   ControlOutcome reload();
   ControlOutcome apply_configuration();
   std::vector<HandedFd> state_to_hand_over() const;
+  std::vector<HandedFd> state_to_keep() const;
+  void follow_in_store(bool on);
   void upgrade();
   void stop(StopMode mode);
+  bool is_restarted() const;
   ControlOutcome stop_on_request(StopMode mode);
   void kill_all();
   void reap_children();
@@ -67,12 +72,14 @@ class Instance final {
   RuntimeDir runtime_dir_;
   PortEnvironment environment_;
   Ports ports_;
+  Store store_;
   Upgrade upgrade_;
   ControlTarget control_target_;
   std::optional<Control> control_;
   bool ready_reported_ = false;
   bool draining_ = false;
   bool stopping_ = false;
+  bool parking_ = false;
   bool report_due_ = false;
   Timer give_up_;
   Signals signals_;

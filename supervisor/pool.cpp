@@ -73,8 +73,13 @@ void Pool::adopt(bool is_ready) {
   if (is_ready) ready();
 }
 
+void Pool::adopt_leaving() {
+  wanted_ = true;
+  enter(PoolState::kDraining);
+}
+
 void Pool::kill() {
-  want_down(StopMode::kStop);
+  want_down(stop_mode_ == StopMode::kPark ? StopMode::kPark : StopMode::kStop);
   finishing_ = kFinishAttempts;  // too late for what is parked
   if (state_ == PoolState::kDraining || state_ == PoolState::kStarting)
     actions_.signal_worker(SIGKILL);
@@ -190,10 +195,10 @@ void Pool::escalate_end() {
   actions_.arm_timer(std::max<Clock::duration>(timeouts_.stop, Milliseconds(1)));
 }
 
-/// A stop that follows a drain shortens it; a drain that follows a stop changes nothing. A worker
-/// that is being replaced leaves first; its successor ends the connections.
+/// A stop that follows a drain shortens it, as parking does; a drain that follows a stop changes
+/// nothing. A worker that is being replaced leaves first; its successor ends the connections.
 void Pool::change_end() {
-  if (last_signal_ == SIGQUIT && stop_mode_ == StopMode::kStop) begin_end();
+  if (last_signal_ == SIGQUIT && stop_mode_ != StopMode::kDrain) begin_end();
 }
 
 void Pool::ended() {
@@ -201,10 +206,12 @@ void Pool::ended() {
   go_down();
 }
 
-/// What a dead worker had received must still be stored, so another is started for it.
+/// What a dead worker had received must still be stored, so another is started for it, unless that
+/// is left to the next daemon.
 void Pool::go_down() {
   probing_ = false;
-  if (actions_.has_parked() && finishing_++ < kFinishAttempts) return start_worker();
+  if (stop_mode_ != StopMode::kPark && actions_.has_parked() && finishing_++ < kFinishAttempts)
+    return start_worker();
   finishing_ = 0;
   enter(PoolState::kDown);
 }

@@ -24,7 +24,8 @@ enum class PoolEvent {
 enum class StopMode {
   kStop,     ///< SIGTERM, at most stop_timeout
   kDrain,    ///< SIGQUIT, connections may end by themselves for drain_timeout, then as kStop
-  kReplace,  ///< SIGUSR2: leave at once; the next worker goes on with the connections
+  kReplace,  ///< SIGUSR2: leave soon; the next worker goes on with the connections
+  kPark,     ///< the same, and the next worker is another daemon's
 };
 
 /// How a worker ended.
@@ -82,9 +83,11 @@ class Pool final {
   void configure(const RestartConfig& config, Timeouts timeouts);
   /// Goes on with a worker that runs already. Called first.
   void adopt(bool is_ready);
+  /// As a worker that is leaving: `exited` follows, and then the next one is started.
+  void adopt_leaving();
   /// The worker has sent WATCHDOG=1.
   void heartbeat();
-  /// Ends a worker at once, by SIGKILL, and leaves the port down.
+  /// Ends a worker at once, by SIGKILL, and leaves the port down. What was to be parked still is.
   void kill();
   void ready() { handle(PoolEvent::kReady); }
   void exited(WorkerExit exit);

@@ -56,7 +56,8 @@ PortSettings PortSettings::from(const Config& config, const ServiceConfig& servi
           service.protocol_name(),
           output_directory(service),
           service.max_connections,
-          worker_config_text(config, service)};
+          worker_config_text(config, service),
+          config.daemon.survive_kill};
 }
 
 Port::Port(const PortEnvironment& environment, PortSettings settings, PortListeners listeners)
@@ -81,6 +82,7 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
       retired_(inherited.retired),
       parcel_(std::move(inherited.parcel)),
       parcels_(std::move(inherited.parcels)),
+      snapshot_(std::move(inherited.snapshot)),
       keeper_deadline_(environment.loop, [this] { on_keeper_late(); }),
       random_(std::random_device{}()),
       timer_(environment.loop, [this] { pool_.timer(); }),
@@ -93,11 +95,16 @@ Port::Port(const PortEnvironment& environment, Inherited inherited)
     settings_.output = output_directory(config->services.front());
   }
   if (worker_ == 0) {
-    pool_.want_up();
+    if (snapshot_) parcels_.push_back(std::move(snapshot_));
+    pool_.adopt_leaving();
+    environment_.loop.defer([this] { await_parcel(); });
     return;
   }
-  channel_ = std::make_unique<WorkerChannel>(environment_.loop, std::move(inherited.channel),
-                                             [this](std::string_view lines) { on_message(lines); });
+  channel_ = std::make_unique<WorkerChannel>(
+      environment_.loop, std::move(inherited.channel),
+      [this](std::string_view lines, std::vector<UniqueFd> descriptors) {
+        on_message(lines, std::move(descriptors));
+      });
   channel_->expect(worker_);
   pool_.adopt(inherited.ready);
 }
@@ -128,6 +135,7 @@ std::vector<HandedFd> Port::state_to_hand_over(std::size_t index) const {
   add("ledger", ledger_.get());
   add("parcel", parcel_.get());
   for (const UniqueFd& fd : parcels_) add("parked", fd.get());
+  add("snapshot", snapshot_.get());
   if (worker_ != 0)
     add(fmt::format("worker.{}.{}.{}", worker_, generation_,
                     pool_.state() == PoolState::kStarting ? "starting" : "ready"),
@@ -165,6 +173,8 @@ SpawnRequest Port::spawn_request(int parcel_out) const {
   if (settings_.restart.watchdog > Milliseconds(0))
     request.variables.push_back(fmt::format(
         "WATCHDOG_USEC={}", std::chrono::microseconds(settings_.restart.watchdog).count()));
+  if (environment_.wants_snapshots())
+    request.variables.push_back(fmt::format("{}=1", kStoreVariable));
   if (last_death_was_own_fault_)
     request.variables.push_back(
         fmt::format("{}={}", kBlameVariable, settings_.restart.blame_after));
@@ -175,9 +185,12 @@ bool Port::start_worker() {
   try {
     ++generation_;
     renew_ledger();
-    channel_ =
-        std::make_unique<WorkerChannel>(environment_.loop, channel_path(), worker_uid(),
-                                        [this](std::string_view lines) { on_message(lines); });
+    if (!environment_.wants_snapshots()) snapshot_.reset();  // a worker that closes, ends
+    channel_ = std::make_unique<WorkerChannel>(
+        environment_.loop, channel_path(), worker_uid(),
+        [this](std::string_view lines, std::vector<UniqueFd> descriptors) {
+          on_message(lines, std::move(descriptors));
+        });
     Parcel parcel = make_parcel();
     worker_ = spawn(spawn_request(parcel.entrance.get()));
     parcel_ = std::move(parcel.held);
@@ -217,6 +230,7 @@ bool Port::configure(PortSettings settings, PortListeners listeners) {
   const bool worker_concerned = settings.worker_config != settings_.worker_config ||
                                 settings.max_connections != settings_.max_connections ||
                                 settings.restart.watchdog != settings_.restart.watchdog ||
+                                settings.survive_kill != settings_.survive_kill ||
                                 listeners.addresses() != listeners_.addresses();
   if (!worker_concerned && settings == settings_) return false;
   ledger_outdated_ = ledger_outdated_ || settings.max_connections != settings_.max_connections;
@@ -237,6 +251,8 @@ void Port::retire() {
   retired_ = true;
   // The worker takes what stands in the backlog before it closes its own.
   listeners_.fds.clear();
+  // Whoever has to end what was parked is started first.
+  if (state() == PoolState::kDown && has_parked()) pool_.want_up();
   want_down(StopMode::kDrain);
 }
 
@@ -246,11 +262,17 @@ bool Port::is_writing() const {
   return figures_ && figures_->intent().state != ledger::IntentState::kNone;
 }
 
-void Port::on_message(std::string_view lines) {
+void Port::on_message(std::string_view lines, std::vector<UniqueFd> descriptors) {
+  if (has_line(lines, "FDSTORE=1") && descriptors.size() == 1 &&
+      is_parcel(descriptors.front().get())) {
+    snapshot_ = std::move(descriptors.front());
+    environment_.on_snapshot();
+  }
   if (has_line(lines, "READY=1")) {
     parcels_.clear();  // it has taken everything out
     pool_.ready();
   }
+  if (has_line(lines, kUnpackedMessage)) unpacked_ = true;
   if (has_line(lines, "WATCHDOG=1")) pool_.heartbeat();
 }
 
@@ -294,21 +316,30 @@ void Port::await_parcel() {
 /// The keeper is in its worker's process group, whose number is not given away while it lives.
 void Port::on_keeper_late() {
   if (!std::exchange(keeper_warned_, true)) {
-    log::warning(subject(), "Port {}: the keeper of worker {} takes long, waking it", number(),
-                 late_group_);
-    ::kill(-late_group_, SIGCONT);
+    log::warning(subject(), "Port {}: the keeper of {} takes long, waking it", number(),
+                 last_worker());
+    signal_late_group(SIGCONT);
     return keeper_deadline_.arm_in(kKeeperDeadline);
   }
-  log::error(subject(), "Port {}: the keeper of worker {} does not finish, going on without it",
-             number(), late_group_);
-  ::kill(-late_group_, SIGKILL);
+  log::error(subject(), "Port {}: the keeper of {} does not finish, going on without it", number(),
+             last_worker());
+  signal_late_group(SIGKILL);
   settle_parcel();
+}
+
+std::string Port::last_worker() const {
+  return late_group_ > 0 ? fmt::format("worker {}", late_group_) : "the daemon's before us";
+}
+
+void Port::signal_late_group(int signal) const {
+  if (late_group_ > 0) ::kill(-late_group_, signal);
 }
 
 void Port::settle_parcel() {
   keeper_deadline_.disarm();
   parcel_watch_.reset();
-  // What the dead worker took out of them is in its own now.
+  // What the dead worker had of them is in its own now.
+  if (std::exchange(unpacked_, false) && parcel_ && parcel_filled(parcel_.get())) parcels_.clear();
   std::erase_if(parcels_, [](const UniqueFd& parcel) { return !parcel_filled(parcel.get()); });
   if (parcel_ && parcel_filled(parcel_.get())) parcels_.push_back(std::move(parcel_));
   parcel_.reset();
@@ -364,7 +395,7 @@ void Port::on_state_changed(PoolState from, PoolState to, Clock::duration delay)
       explain_unusable_ledger();
       break;
     case PoolState::kDown:
-      if (has_parked())
+      if (has_parked() && !parking_)
         log::error(
             subject(),
             "Port {}: connections of a dead worker are given up, with what they had received",

@@ -27,6 +27,9 @@ struct PortEnvironment {
   std::optional<UserIds> user;
   std::string runtime_path;          ///< where notify sockets go
   std::function<void()> on_changed;  ///< some port's state has changed
+  /// Whether workers are to give us duplicates of their connections, and that one has.
+  std::function<bool()> wants_snapshots = [] { return false; };
+  std::function<void()> on_snapshot = [] {};
 };
 
 /// What a port is to do.
@@ -38,6 +41,7 @@ struct PortSettings {
   std::string output;  ///< directory
   unsigned max_connections;
   std::string worker_config;  ///< for the worker's `config` descriptor
+  bool survive_kill = true;   ///< connections are to survive the supervisor's death
 
   static PortSettings from(const Config& config, const ServiceConfig& service);
   bool operator==(const PortSettings&) const = default;
@@ -49,7 +53,8 @@ class Port final : PoolActions {
  public:
   /// Throws std::system_error.
   Port(const PortEnvironment& environment, PortSettings settings, PortListeners listeners);
-  /// What a supervisor before an upgrade had of this port; descriptors by role.
+  /// What a supervisor before us, that was upgraded or restarted, had of this port; descriptors by
+  /// role.
   struct Inherited {
     std::uint16_t port = 0;
     bool retired = false;  ///< was removed, and drains
@@ -60,10 +65,12 @@ class Port final : PoolActions {
     UniqueFd config;
     UniqueFd ledger;
     UniqueFd channel;
-    UniqueFd parcel;  ///< of the running worker
+    UniqueFd parcel;    ///< of the running worker
+    UniqueFd snapshot;  ///< its last
     std::vector<UniqueFd> parcels;
   };
-  /// Goes on with a port and its running worker. Its settings are those that `configure` gives.
+  /// Goes on with a port and its running worker, or starts one from the loop, after the last one
+  /// has left. Its settings are those that `configure` gives.
   Port(const PortEnvironment& environment, Inherited inherited);
   ~Port();
 
@@ -84,7 +91,10 @@ class Port final : PoolActions {
   const std::string& last_death() const noexcept { return last_death_; }
 
   void want_up() { pool_.want_up(); }
-  void want_down(StopMode mode) { pool_.want_down(mode); }
+  void want_down(StopMode mode) {
+    parking_ = mode == StopMode::kPark;
+    pool_.want_down(mode);
+  }
   void kill() { pool_.kill(); }
   /// Puts a new worker in the place of the one that runs, with its connections.
   void replace() { pool_.replace(); }
@@ -126,7 +136,7 @@ class Port final : PoolActions {
   std::string title() const;
   std::string channel_path() const;
   std::optional<uid_t> worker_uid() const;
-  void on_message(std::string_view lines);
+  void on_message(std::string_view lines, std::vector<UniqueFd> descriptors);
   SpawnRequest spawn_request(int parcel_out) const;
   void renew_ledger();
   void read_settings_from_ledger();
@@ -135,6 +145,8 @@ class Port final : PoolActions {
 
   void await_parcel();
   void on_keeper_late();
+  std::string last_worker() const;
+  void signal_late_group(int signal) const;
   void settle_parcel();
 
   const PortEnvironment& environment_;
@@ -147,6 +159,8 @@ class Port final : PoolActions {
   pid_t worker_ = 0;  ///< 0: none
   unsigned generation_ = 0;
   bool retired_ = false;
+  bool unpacked_ = false;         ///< the worker has what was in `parcels_`
+  bool parking_ = false;          ///< connections are left to the next daemon
   bool ledger_outdated_ = false;  ///< its size is not the configured one
   bool last_death_was_own_fault_ = false;
   std::string last_death_;
@@ -154,6 +168,7 @@ class Port final : PoolActions {
 
   UniqueFd parcel_;                ///< which the present worker's keeper will fill
   std::vector<UniqueFd> parcels_;  ///< filled, and not taken out by a worker that became ready
+  UniqueFd snapshot_;              ///< a worker's connections of a moment ago; empty: none
   std::unique_ptr<Watch> parcel_watch_;
   pid_t late_group_ = 0;  ///< process group of a dead worker, in which its keeper is
   bool keeper_warned_ = false;

@@ -56,6 +56,14 @@ std::size_t Ports::count(std::initializer_list<PoolState> states) const {
   }));
 }
 
+std::size_t Ports::count_configured(std::initializer_list<PoolState> states) const {
+  return static_cast<std::size_t>(std::count_if(begin(), end(), [&](const auto& port) {
+    const bool meant = states.size() == 0 ||
+                       std::find(states.begin(), states.end(), port->state()) != states.end();
+    return meant && !port->retired();
+  }));
+}
+
 Plan Ports::plan(const Config& config, const std::vector<NamedFd>& inherited,
                  const std::optional<UserIds>& user) const {
   Plan plan;

@@ -41,6 +41,8 @@ class Ports final {
   Port* find(std::uint16_t number) const noexcept;
   Port* of_worker(pid_t pid) const noexcept;
   std::size_t count(std::initializer_list<PoolState> states) const;
+  /// Without those that only drain; of all states, if none is given.
+  std::size_t count_configured(std::initializer_list<PoolState> states = {}) const;
 
   /// Binds what is not bound yet and makes output directories. `inherited`: sockets of the service
   /// manager, taken by name or by address. All failures are said in one go: throws StartFailure;

@@ -2,6 +2,7 @@
 
 #include "common/loop/loop.h"
 #include "common/notify.h"
+#include "common/os/unique_fd.h"
 
 #include <chrono>
 #include <deque>
@@ -30,14 +31,33 @@ class ServiceManager final {
   /// The end begins and takes at most so long.
   void stopping(const std::string& status, std::chrono::microseconds at_most);
 
+  /// Has a descriptor kept for the next start, under this name, whatever its other end does.
+  void keep(const std::string& name, UniqueFd fd);
+  /// Has all that is kept under this name closed.
+  void forget(const std::string& name);
+  /// True if nothing waits to be told.
+  bool idle() const noexcept { return waiting_.empty(); }
+  /// Waits until all that waits is told; false at the deadline.
+  bool flush(Clock::time_point deadline);
+  /// Waits until the manager has seen to all that it was told, see sd_notify_barrier(3).
+  bool barrier(Clock::time_point deadline);
+
  private:
-  void send(std::string lines);
+  struct Message {
+    std::string lines;
+    UniqueFd fd{};  ///< goes with them
+
+    bool is_status() const { return lines.starts_with("STATUS="); }
+  };
+
+  void send(Message message);
+  bool try_to_send(const Message& message) const noexcept;
   void send_waiting();
   void send_heartbeat();
 
   Notifier notifier_ = Notifier::from_environment();
-  std::string status_;               ///< the last that was told
-  std::deque<std::string> waiting_;  ///< for room in the manager's socket
+  std::string status_;           ///< the last that was told
+  std::deque<Message> waiting_;  ///< for room in the manager's socket
   Timer retry_;
   std::chrono::microseconds watchdog_ = take_watchdog_interval();
   Timer heartbeat_;

@@ -34,9 +34,9 @@ constexpr int kFirst = 3;  // SD_LISTEN_FDS_START
 constexpr int kAboveHandoff = kFirst + kMaxHandedDescriptors;
 
 /// Variables that speak to us and not to the worker.
-constexpr std::array<std::string_view, 7> kOwnVariables = {
+constexpr std::array<std::string_view, 8> kOwnVariables = {
     "LISTEN_PID=",    "LISTEN_FDS=",   "LISTEN_FDNAMES=", "NOTIFY_SOCKET=",
-    "WATCHDOG_USEC=", "WATCHDOG_PID=", "MAINPID="};
+    "WATCHDOG_USEC=", "WATCHDOG_PID=", "MAINPID=",        "FDSTORE="};
 
 bool is_own_variable(std::string_view variable) {
   return std::any_of(kOwnVariables.begin(), kOwnVariables.end(),

@@ -9,11 +9,13 @@
 #include "common/os/socket.h"
 #include "common/parcel.h"
 #include "supervisor/inherited.h"
+#include "supervisor/store.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <map>
 #include <span>
 #include <utility>
@@ -59,19 +61,37 @@ void place_once(UniqueFd& place, UniqueFd fd, const std::string& name) {
 
 class Unpacker final {
  public:
-  SupervisorState unpack(int parcel) {
-    for (ParcelMessage& message : take_messages_out_of_parcel(parcel)) {
-      const std::vector<std::string> names = split(message.text, ':');
-      if (names.size() != message.descriptors.size())
-        throw HandoffError("supervisor state: names and descriptors differ in number");
-      for (std::size_t i = 0; i < names.size(); ++i)
-        place(names[i], std::move(message.descriptors[i]));
-    }
+  /// What cannot be placed is said, closed and passed over, instead of refused.
+  explicit Unpacker(bool lenient) : lenient_(lenient) {}
+
+  SupervisorState unpack(std::vector<ParcelMessage> messages) {
+    for (ParcelMessage& message : messages) unpack_message(message);
     for (auto& [key, port] : ports_) state_.ports.push_back(std::move(port));
     return std::move(state_);
   }
 
  private:
+  void unpack_message(ParcelMessage& message) try {
+    const std::vector<std::string> names = split(message.text, ':');
+    if (names.size() != message.descriptors.size())
+      throw HandoffError("supervisor state: names and descriptors differ in number");
+    for (std::size_t i = 0; i < names.size(); ++i)
+      try_to_place(names[i], std::move(message.descriptors[i]));
+  } catch (const HandoffError& error) {
+    pass_over(error);
+  }
+
+  void try_to_place(const std::string& name, UniqueFd fd) try {
+    place(name, std::move(fd));
+  } catch (const HandoffError& error) {
+    pass_over(error);
+  }
+
+  void pass_over(const HandoffError& error) const {
+    if (!lenient_) throw error;
+    log::warning("{}; closed", error.what());
+  }
+
   using Words = std::span<const std::string>;
 
   void place(const std::string& name, UniqueFd fd) {
@@ -82,6 +102,8 @@ class Unpacker final {
       place_once(state_.control, std::move(fd), name);
     } else if (name.starts_with("socket.")) {
       state_.sockets.push_back({name.substr(7), std::move(fd)});
+    } else if (words[0] == "kept" && words.size() == 2) {
+      state_.kept = number_in<std::uint64_t>(words[1], name);
     } else if (words[0] == "port" && words.size() > 2) {
       const auto number = number_in<std::uint16_t>(words[1], name);
       place_in_port(port(number, 0), Words(words).subspan(2), name, std::move(fd));
@@ -115,6 +137,8 @@ class Unpacker final {
       place_once(port.ledger, std::move(fd), name);
     else if (role[0] == "parcel")
       place_once(port.parcel, std::move(fd), name);
+    else if (role[0] == "snapshot")
+      place_once(port.snapshot, std::move(fd), name);
     else if (role[0] == "parked")
       port.parcels.push_back(std::move(fd));
     else
@@ -130,6 +154,7 @@ class Unpacker final {
     port.ready = role[3] == "ready";
   }
 
+  bool lenient_;
   std::map<std::pair<std::uint16_t, unsigned>, Port::Inherited> ports_;
   SupervisorState state_;
 };
@@ -165,7 +190,25 @@ UniqueFd pack_state(const std::vector<HandedFd>& descriptors) {
   return std::move(parcel.held);
 }
 
-SupervisorState unpack_state(int parcel) { return Unpacker().unpack(parcel); }
+SupervisorState unpack_state(int parcel) {
+  SupervisorState state = Unpacker(false).unpack(take_messages_out_of_parcel(parcel));
+  state.upgraded = true;
+  return state;
+}
+
+SupervisorState unpack_kept_state(int parcel) {
+  SupervisorState state = Unpacker(true).unpack(look_into_parcel(parcel));
+  std::erase_if(state.ports, [](const Port::Inherited& port) {
+    try {
+      require_usable_port(port);
+      return false;
+    } catch (const HandoffError& error) {
+      log::error("{}; it begins anew, and connections of before end", error.what());
+      return true;
+    }
+  });
+  return state;
+}
 
 namespace {
 
@@ -196,12 +239,37 @@ std::vector<NamedFd> take_inherited() {
   return inherited;
 }
 
+namespace {
+
+/// What a store of ours was put in as, the newest last.
+std::vector<NamedFd> take_kept(std::vector<NamedFd>& inherited) {
+  const auto others = std::stable_partition(
+      inherited.begin(), inherited.end(),
+      [](const NamedFd& item) { return kept_number(item.name) == 0 || !is_parcel(item.fd.get()); });
+  std::vector<NamedFd> kept(std::make_move_iterator(others),
+                            std::make_move_iterator(inherited.end()));
+  inherited.erase(others, inherited.end());
+  std::sort(kept.begin(), kept.end(), [](const NamedFd& left, const NamedFd& right) {
+    return kept_number(left.name) < kept_number(right.name);
+  });
+  return kept;
+}
+
+}  // namespace
+
 SupervisorState take_state(std::vector<NamedFd> inherited) {
   for (const NamedFd& item : inherited)
     if (item.name == handoff_name::kSupervisorState) return unpack_state(item.fd.get());
-  SupervisorState none;
-  none.sockets = std::move(inherited);
-  return none;
+  const std::vector<NamedFd> kept = take_kept(inherited);
+  SupervisorState state;
+  if (!kept.empty()) state = unpack_kept_state(kept.back().fd.get());
+  for (const NamedFd& item : kept) state.kept = kept_number(item.name);
+  for (std::size_t i = 0; i + 1 < kept.size(); ++i) {
+    log::info("'{}' in the service manager's store is outdated; closed", kept[i].name);
+    state.stale.push_back(kept[i].name);
+  }
+  state.sockets = std::move(inherited);
+  return state;
 }
 
 void require_usable(const SupervisorState& state) {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -91,7 +92,7 @@ bool WorkerChannel::receive_one() {
   header.msg_controllen = sizeof control;
   const ssize_t n = ::recvmsg(fd_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0) return errno == EINTR;
-  received_descriptors(header);  // we never asked for any: closed
+  std::vector<UniqueFd> descriptors = received_descriptors(header);
   const auto sender = sender_of(header);
   if (!sender || *sender != sender_ || sender_ == 0) {
     log::warning("{}: message from process {} ignored, expected {}", path_, sender.value_or(0),
@@ -103,7 +104,7 @@ bool WorkerChannel::receive_one() {
                  *sender);
     return true;
   }
-  message_({text, static_cast<std::size_t>(n)});
+  message_({text, static_cast<std::size_t>(n)}, std::move(descriptors));
   return true;
 }
 

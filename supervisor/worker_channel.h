@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -16,7 +17,8 @@ namespace serverd {
 /// Only datagrams sent by the process that `expect` named are heard; everything else is dropped.
 class WorkerChannel final {
  public:
-  using Message = std::function<void(std::string_view lines)>;
+  /// `descriptors`: what came with it.
+  using Message = std::function<void(std::string_view lines, std::vector<UniqueFd> descriptors)>;
 
   /// Binds a datagram socket to `path`, or to `path` with a number if that exists, for `owner` if
   /// given; removed at destruction. Throws std::system_error.

@@ -89,7 +89,10 @@ def exit_codes():
 
 
 def variables_of(folders):
-    text = re.sub(r"\bkBlameVariable\b", '"STREAM_WORKER_BLAME_AFTER"', code(folders))
+    text = code(folders)
+    for name, variable in (("kBlameVariable", "STREAM_WORKER_BLAME_AFTER"),
+                           ("kStoreVariable", "FDSTORE")):
+        text = re.sub(rf"\b{name}\b", f'"{variable}"', text)
     return set(re.findall(r'(?:getenv|variable|take_number)\("?([A-Z][A-Z_]+)"?\)', text))
 
 

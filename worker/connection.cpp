@@ -69,6 +69,16 @@ void Connection::stop_after_received() {
   if (held_ > 0) wait_for_more_than(0);  // what the session waits for does not come any more
 }
 
+void Connection::store_received(Clock::time_point deadline) {
+  const std::uint64_t mark = slot_.bytes + bytes_waiting_in(fd_.get());
+  for (std::uint64_t before = 0; slot_.bytes < mark && Clock::now() < deadline;) {
+    if (finished_ || paused_ || crowded_ || eof_ || deferred_) return;
+    before = slot_.bytes;
+    read_chunk(false);
+    if (slot_.bytes == before) return;
+  }
+}
+
 std::optional<SocketAddress> Connection::local_address() const try {
   return SocketAddress::local_of(fd_.get());
 } catch (const std::system_error&) {
@@ -79,7 +89,13 @@ void Connection::kill() {
   if (finished_) return;
   const linger at_once{1, 0};
   ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  to_be_reset_ = true;
   finish(Cause::kKilled);
+}
+
+bool Connection::shut_down() const noexcept {
+  if (!to_be_reset_) ::shutdown(fd_.get(), SHUT_RDWR);
+  return !to_be_reset_;
 }
 
 bool Connection::stop_mark_reached() const noexcept {

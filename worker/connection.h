@@ -49,6 +49,8 @@ class Connection final {
   ledger::Slot& slot() const noexcept { return slot_; }
   Session& session() const noexcept { return *session_; }
   bool finished() const noexcept { return finished_; }
+  /// Borrowed.
+  int fd() const noexcept { return fd_.get(); }
   /// The address that the peer reached us at; empty if the socket does not say.
   std::optional<SocketAddress> local_address() const;
 
@@ -56,8 +58,14 @@ class Connection final {
   void resume() noexcept;
   /// Reads what has been received until now, then ends the connection.
   void stop_after_received();
+  /// Stores what has been received until now, as far as that goes without waiting and until
+  /// `deadline`.
+  void store_received(Clock::time_point deadline);
   /// Ends the connection at once, with RST; what was not read is lost.
   void kill();
+  /// Ends it for the peer, though duplicates of the descriptor are open elsewhere. False, and
+  /// nothing is done, for one that is to be reset: only the last close(2) does that.
+  bool shut_down() const noexcept;
   /// The service has committed: takes what was deferred from the socket, and sends what is due.
   void settle();
   /// It could not: what was deferred stays in the socket, to be shown again.
@@ -101,6 +109,7 @@ class Connection final {
   std::optional<Deferred> deferred_;  ///< taken by the session, to be committed
   bool paused_ = false;
   bool finished_ = false;
+  bool to_be_reset_ = false;
   Timer idle_;
   Watch watch_;
 };

@@ -8,6 +8,7 @@
 #include "worker/recover.h"
 #include "worker/services.h"
 #include "worker/subject.h"
+#include "worker/tcp_progress.h"
 
 #include <cstdlib>
 #include <ctime>
@@ -24,6 +25,8 @@ using ledger::SlotState;
 namespace {
 
 constexpr auto kConnectTimeout = std::chrono::seconds(10);
+/// For storing what has arrived before leaving; the rest is the successor's.
+constexpr auto kLeavePatience = std::chrono::seconds(1);
 
 std::uint64_t realtime_ns() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -41,6 +44,8 @@ unsigned blame_from_environment() {
 
 WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config, SandboxMode sandbox)
     : ledger_(handoff.ledger.get(), Mapping::Access::kReadWrite),
+      snapshots_(loop_, notifier_, static_cast<bool>(handoff.parcel_out),
+                 [this] { return connection_descriptors(); }),
       port_(static_cast<std::uint16_t>(ledger_.header().port)),
       intake_(ledger_),
       service_(make_service(config, port_, ledger_)),
@@ -55,9 +60,9 @@ WorkerInstance::WorkerInstance(Handoff handoff, const ServiceConfig& config, San
   service_->attach(*this);
   enter_sandbox(config, sandbox);
   if (handoff.parcel_out) keeper_.emplace(std::move(handoff.parcel_out));
-  std::vector<UniqueFd> parked;
-  for (const UniqueFd& parcel : handoff.parcels)
-    for (UniqueFd& fd : take_out_of_parcel(parcel.get())) parked.push_back(std::move(fd));
+  std::vector<UniqueFd> parked = unpack(handoff.parcels);
+  // From now on the keeper would park them too.
+  if (snapshots_.wanted() && keeper_ && !parked.empty()) notifier_.send(kUnpackedMessage);
   recover_connections(std::move(parked));
   honour_requests();
   for (UniqueFd& fd : handoff.listeners)
@@ -83,11 +88,36 @@ int WorkerInstance::run() {
   std::vector<SocketAddress> addresses;
   for (const auto& listener : listeners_) addresses.push_back(listener->address());
   service_->on_serving(addresses);
+  snapshots_.send();  // the parcels are given up with READY=1
   notifier_.send("READY=1\nSTATUS=serving");
   send_heartbeat();
   loop_.run();
   if (exit_code_ == kExitOk && keeper_) keeper_->dismiss();
   return exit_code_;
+}
+
+std::vector<int> WorkerInstance::connection_descriptors() const {
+  std::vector<int> descriptors;
+  for (const auto& [slot_index, connection] : connections_)
+    if (!connection->finished()) descriptors.push_back(connection->fd());
+  return descriptors;
+}
+
+/// What is in the parcels stays there if others are to go on with it should we and the supervisor
+/// die before there is a snapshot. A connection of an old snapshot that has no slot has ended
+/// since.
+std::vector<UniqueFd> WorkerInstance::unpack(const std::vector<UniqueFd>& parcels) const {
+  std::unordered_set<std::uint64_t> in_ledger;
+  for (const Slot& slot : ledger_.slots())
+    if (slot.state != SlotState::kFree) in_ledger.insert(slot.cookie);
+  std::vector<UniqueFd> connections;
+  for (const UniqueFd& parcel : parcels)
+    for (ParcelMessage& message : snapshots_.wanted() ? look_into_parcel(parcel.get())
+                                                      : take_messages_out_of_parcel(parcel.get()))
+      for (UniqueFd& fd : message.descriptors)
+        if (message.text != kSnapshotText || in_ledger.contains(socket_cookie(fd.get())))
+          connections.push_back(std::move(fd));
+  return connections;
 }
 
 void WorkerInstance::recover_connections(std::vector<UniqueFd> parked) {
@@ -112,6 +142,8 @@ void WorkerInstance::recover_connections(std::vector<UniqueFd> parked) {
 /// Accepted by a worker that died before it could note it, or just made by it, to nobody's use.
 void WorkerInstance::take_newcomer(UniqueFd fd) {
   if (SocketAddress::local_of(fd.get()).port() != port_) return;
+  // A duplicate of one that has ended since it was parked.
+  if (snapshots_.wanted() && is_shut_down(fd.get())) return;
   const SocketAddress peer = SocketAddress::peer_of(fd.get()).value_or(SocketAddress());
   on_accepted(std::move(fd), peer);
 }
@@ -141,6 +173,7 @@ void WorkerInstance::on_signal(int signal) {
       return leave_if_output_replaced();
     case SIGHUP:  // PR_SET_PDEATHSIG. Nothing is shut down, so that others may go on with it.
       log::error("Port {}: the supervisor is gone, ending", port_);
+      exit_code_ = kExitRestart;
       return loop_.stop();
     case SIGUSR2:
       return leave_to_successor();
@@ -154,9 +187,14 @@ void WorkerInstance::on_signal(int signal) {
   }
 }
 
-/// The chunk in hand is done; the keeper parks the connections.
+/// The keeper parks the connections. Their peers have been told that what they sent arrived, so it
+/// is stored first, in case nobody goes on with them.
 void WorkerInstance::leave_to_successor() {
   if (std::exchange(exit_code_, kExitRestart) == kExitRestart) return;
+  for (const auto& listener : listeners_) listener->pause();
+  const Clock::time_point deadline = Clock::now() + kLeavePatience;
+  for (auto& [slot_index, connection] : connections_) connection->store_received(deadline);
+  if (commit_due_) end_turn();
   if (keeper_) keeper_->renew();
   loop_.stop();
 }
@@ -256,6 +294,7 @@ void WorkerInstance::add_connection(UniqueFd fd, std::uint32_t slot_index,
   if (paused_) connection->pause();
   connections_.emplace(slot_index, std::move(connection));
   ledger_.counters().open = connections_.size();
+  snapshots_.changed();
 }
 
 void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error_code error) {
@@ -268,7 +307,7 @@ void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error
             error ? ": " : "", error ? error.message() : "");
   if (service_->waits()) pause_all();
   loop_.defer([this, index = connection.slot_index()] {
-    connections_.erase(index);
+    close_connection(index);
     ledger_.counters().open = connections_.size();
     ledger_.slots()[index].state.store(SlotState::kFree, std::memory_order_release);
     free_slots_.push_back(index);
@@ -278,6 +317,18 @@ void WorkerInstance::on_finished(Connection& connection, Cause cause, std::error
     if (free_slots_.size() > ledger_.slots().size() / 16) full_logged_ = false;
     exit_if_done();
   });
+}
+
+/// Where there is a duplicate it is shut down, so that the peer learns of it now; one that is to be
+/// reset is once the duplicate is closed too.
+void WorkerInstance::close_connection(std::uint32_t slot_index) {
+  if (snapshots_.wanted()) {
+    if (connections_.at(slot_index)->shut_down())
+      snapshots_.changed();
+    else
+      snapshots_.changed_urgently();
+  }
+  connections_.erase(slot_index);
 }
 
 void WorkerInstance::on_stalled(Connection& connection, std::error_code error) {

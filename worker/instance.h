@@ -14,6 +14,7 @@
 #include "worker/sandbox/sandbox.h"
 #include "worker/service_host.h"
 #include "worker/session.h"
+#include "worker/snapshots.h"
 
 #include <chrono>
 #include <memory>
@@ -56,6 +57,7 @@ class WorkerInstance final : ConnectionHost, ServiceHost {
   void on_accepted(UniqueFd fd, const SocketAddress& peer);
   void add_connection(UniqueFd fd, std::uint32_t slot_index, std::unique_ptr<Session> session,
                       Connection::Origin origin);
+  void close_connection(std::uint32_t slot_index);
   std::uint32_t take_slot();
   void fill_slot(ledger::Slot& slot, int fd, const SocketAddress& peer);
 
@@ -77,6 +79,8 @@ class WorkerInstance final : ConnectionHost, ServiceHost {
   void on_commit_failed(std::error_code error);
   void on_connected(UniqueFd fd, const SocketAddress& peer, std::uint64_t token);
 
+  std::vector<int> connection_descriptors() const;
+  std::vector<UniqueFd> unpack(const std::vector<UniqueFd>& parcels) const;
   void collect_free_slots();
   void recover_connections(std::vector<UniqueFd> parked);
   void take_newcomer(UniqueFd fd);
@@ -86,6 +90,7 @@ class WorkerInstance final : ConnectionHost, ServiceHost {
   Notifier notifier_ = Notifier::from_environment();
   ledger::Ledger ledger_;
   Sandbox sandbox_;
+  Snapshots snapshots_;
   std::optional<Keeper> keeper_;  ///< before anything can be accepted; none without a supervisor
   std::uint16_t port_;
   Intake intake_;

@@ -19,7 +19,10 @@ constexpr std::uint8_t kTcpEstablished = 1;
 constexpr std::uint8_t kTcpSynRecv = 3;
 constexpr std::uint8_t kTcpFinWait1 = 4;
 constexpr std::uint8_t kTcpFinWait2 = 5;
+constexpr std::uint8_t kTcpTimeWait = 6;
 constexpr std::uint8_t kTcpClose = 7;
+constexpr std::uint8_t kTcpLastAck = 9;
+constexpr std::uint8_t kTcpClosing = 11;
 
 /// A peeked byte comes with TCP_CM_INQ, which counts a FIN where SIOCINQ does not.
 std::optional<int> queued_with_fin(int fd) noexcept {
@@ -83,6 +86,23 @@ std::optional<Reading> read_info(int fd) noexcept {
 }
 
 }  // namespace
+
+bool is_shut_down(int fd) noexcept {
+  const std::optional<Reading> reading = read_info(fd);
+  if (!reading) return true;
+  switch (reading->state) {
+    case kTcpFinWait1:
+    case kTcpFinWait2:
+    case kTcpTimeWait:
+    case kTcpLastAck:
+    case kTcpClosing:
+      return true;
+    case kTcpClose:
+      return bytes_waiting_in(fd) == 0;
+    default:
+      return false;
+  }
+}
 
 std::uint64_t bytes_waiting_in(int fd) noexcept {
   int waiting = 0;

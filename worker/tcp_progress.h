@@ -22,6 +22,9 @@ enum class Opener { kPeer, kUs };
 /// are still queued (SIOCOUTQ). Empty if `fd` cannot be asked.
 std::optional<std::uint64_t> bytes_written_to(int fd, Opener opener = Opener::kPeer) noexcept;
 
+/// True if we have ended our side of the connection, or there is nothing left of it.
+bool is_shut_down(int fd) noexcept;
+
 /// SIOCINQ: bytes waiting in the socket, 0 if it cannot be asked.
 std::uint64_t bytes_waiting_in(int fd) noexcept;
 

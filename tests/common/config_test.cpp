@@ -86,6 +86,7 @@ TEST(Config, HasTheDocumentedDefaults) {
   EXPECT_EQ(daemon.stop_timeout, 5s);
   EXPECT_EQ(daemon.drain_timeout, 30s);
   EXPECT_FALSE(daemon.skip_bind_failures);
+  EXPECT_TRUE(daemon.survive_kill);
   const RestartConfig restart = parse(kService).restart;
   EXPECT_EQ(restart.rate, 20U);
   EXPECT_EQ(restart.initial, 100ms);
@@ -114,6 +115,7 @@ stop_timeout = "1h"
 drain_timeout = "0s"
 on_bind_failure = "skip"
 sandbox = "required"
+survive_kill = false
 )")
                                   .daemon;
   EXPECT_EQ(daemon.name, "lab-1_x.y");
@@ -124,6 +126,7 @@ sandbox = "required"
   EXPECT_EQ(daemon.drain_timeout, 0s);
   EXPECT_TRUE(daemon.skip_bind_failures);
   EXPECT_EQ(daemon.sandbox, SandboxMode::kRequired);
+  EXPECT_FALSE(daemon.survive_kill);
 }
 
 TEST(Config, ReadsEveryKeyOfRestart) {

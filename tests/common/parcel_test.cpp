@@ -36,6 +36,27 @@ TEST(Parcel, GivesBackWhatWasPutInWhenItsSenderIsGone) {
   }
 }
 
+TEST(Parcel, ALookInsideTakesNothing) {
+  Parcel parcel = make_parcel();
+  std::vector<UniqueFd> sockets;
+  for (const char* text : {"first", "second"}) {
+    sockets.push_back(some_socket());
+    const int number = sockets.back().get();
+    ASSERT_EQ(put_into_parcel(parcel.entrance.get(), {&number, 1}, text), 0);
+  }
+  parcel.entrance.reset();
+  for (int look = 0; look < 3; ++look) {
+    const std::vector<ParcelMessage> seen = look_into_parcel(parcel.held.get());
+    ASSERT_EQ(seen.size(), 2U);
+    EXPECT_EQ(seen[0].text, "first");
+    EXPECT_EQ(seen[1].text, "second");
+    ASSERT_EQ(seen[1].descriptors.size(), 1U);
+    EXPECT_EQ(socket_cookie(seen[1].descriptors[0].get()), socket_cookie(sockets[1].get()));
+    EXPECT_TRUE(::fcntl(seen[1].descriptors[0].get(), F_GETFD) & FD_CLOEXEC);
+  }
+  EXPECT_EQ(take_out_of_parcel(parcel.held.get()).size(), 2U);
+}
+
 TEST(Parcel, IsCompleteWhenEveryEntranceIsClosed) {
   Parcel parcel = make_parcel();
   UniqueFd second = duplicate(parcel.entrance.get());

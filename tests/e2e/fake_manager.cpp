@@ -3,7 +3,9 @@
 #include "common/os/descriptor_message.h"
 #include "common/os/error.h"
 #include "common/os/unix_socket.h"
+#include "common/parcel.h"
 
+#include <sstream>
 #include <stdexcept>
 
 #include <poll.h>
@@ -131,6 +133,21 @@ std::vector<std::string> FakeManager::stored() const {
   std::vector<std::string> names;
   for (const NamedFd& item : store_) names.push_back(item.name);
   return names;
+}
+
+std::size_t FakeManager::connections_kept() const {
+  const std::lock_guard lock(mutex_);
+  if (store_.empty()) return 0;
+  std::size_t count = 0;
+  for (ParcelMessage& state : look_into_parcel(store_.back().fd.get())) {
+    std::istringstream names(state.text);
+    std::string name;
+    for (const UniqueFd& fd : state.descriptors)
+      if (std::getline(names, name, ':') && name.ends_with(".snapshot"))
+        for (const ParcelMessage& some : look_into_parcel(fd.get()))
+          count += some.descriptors.size();
+  }
+  return count;
 }
 
 void FakeManager::put_into_store(const std::string& name, UniqueFd fd) {

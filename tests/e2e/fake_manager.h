@@ -39,6 +39,9 @@ class FakeManager final {
   bool wait_for(const std::string& text) const;
   /// Names of what is in the store.
   std::vector<std::string> stored() const;
+  /// How many connections a kill of everything would leave: duplicates in the newest of what is
+  /// kept.
+  std::size_t connections_kept() const;
   void put_into_store(const std::string& name, UniqueFd fd);
   /// What did not fit in.
   std::size_t refused() const;

@@ -600,6 +600,52 @@ TEST_F(PoolTest, AnAdoptedWorkerThatIsNotReadyHasTheTimeOfANewOne) {
   EXPECT_EQ(pool_.state(), PoolState::kUp);
 }
 
+TEST_F(PoolTest, AWorkerOfTheDaemonBeforeIsFollowedWhenItHasLeft) {
+  pool_.adopt_leaving();
+  EXPECT_EQ(actions_.take(), "down>draining");
+  pool_.exited({});
+  EXPECT_EQ(actions_.take(), "timer 10000ms, draining>starting, start");
+}
+
+TEST_F(PoolTest, ParkingAsksTheWorkerToLeaveAndStartsNoOther) {
+  reach(kUp);
+  actions_.parked_ = true;
+  pool_.want_down(StopMode::kPark);
+  EXPECT_EQ(actions_.take(), "SIGUSR2, timer 5000ms, up>draining");
+  pool_.exited({});
+  EXPECT_EQ(actions_.take(), "disarm, draining>down");
+}
+
+TEST_F(PoolTest, ParkingDuringADrainEndsTheDrain) {
+  reach(kUp);
+  pool_.want_down(StopMode::kDrain);
+  actions_.take();
+  pool_.want_down(StopMode::kPark);
+  EXPECT_EQ(actions_.take(), "SIGUSR2, timer 5000ms, draining>draining");
+}
+
+TEST_F(PoolTest, AWorkerThatDoesNotLeaveForParkingIsKilledAndItsKeeperParks) {
+  reach(kUp);
+  pool_.want_down(StopMode::kPark);
+  actions_.take();
+  pool_.timer();
+  EXPECT_EQ(actions_.take(), "SIGKILL, exceeded draining SIGKILL, timer 5000ms");
+  actions_.parked_ = true;
+  pool_.exited({0, SIGKILL});
+  EXPECT_EQ(actions_.take(), "disarm, draining>down");
+}
+
+TEST_F(PoolTest, KillingWhatParksStillLeavesIt) {
+  reach(kUp);
+  pool_.want_down(StopMode::kPark);
+  actions_.take();
+  pool_.kill();
+  EXPECT_EQ(actions_.take(), "SIGKILL");
+  actions_.parked_ = true;
+  pool_.exited({0, SIGKILL});
+  EXPECT_EQ(actions_.take(), "disarm, draining>down");
+}
+
 TEST_F(PoolTest, CountsEachDeathThatWasNotAskedFor) {
   reach(kUp);
   EXPECT_EQ(pool_.restarts(), 0U);

@@ -314,5 +314,60 @@ TEST_F(SupervisorStateTest, AConfigThatCannotBeReadIsRefused) {
   EXPECT_TRUE(refused.starts_with("supervisor state: port 5000: read of descriptor ")) << refused;
 }
 
+TEST_F(SupervisorStateTest, WhatWasKeptIsThereAgainForTheNextStart) {
+  const UniqueFd kept = pack_state({{"port.5000.config", config_.get()},
+                                    {"port.5000.ledger", ledger_.get()},
+                                    {"port.5000.snapshot", socket_.get()}});
+  for (int start = 0; start < 3; ++start) {
+    const SupervisorState state = unpack_kept_state(kept.get());
+    ASSERT_EQ(state.ports.size(), 1U);
+    EXPECT_EQ(file_of(state.ports[0].ledger), file_of(ledger_));
+    EXPECT_EQ(file_of(state.ports[0].snapshot), file_of(socket_));
+    EXPECT_FALSE(state.upgraded);
+  }
+}
+
+TEST_F(SupervisorStateTest, OfWhatWasKeptOnlyWhatIsUnknownOrUselessIsPassedOver) {
+  const UniqueFd foreign = sealed_text("config", "name = \"of the future\"");
+  const UniqueFd kept = pack_state({{"nonsense", socket_.get()},
+                                    {"port.5000.config", config_.get()},
+                                    {"port.5000.ledger", ledger_.get()},
+                                    {"port.5000.fountain", socket_.get()},
+                                    {"port.6000.config", foreign.get()},
+                                    {"port.6000.ledger", ledger_.get()},
+                                    {"port.7000.config", config_.get()},
+                                    {"port.8000.config", config_.get()},
+                                    {"port.8000.ledger", foreign.get()}});
+  const SupervisorState state = unpack_kept_state(kept.get());
+  ASSERT_EQ(state.ports.size(), 1U);
+  EXPECT_EQ(state.ports[0].port, 5000);
+}
+
+TEST_F(SupervisorStateTest, NamesAndNumbersThatDifferInWhatWasKeptAreNoReasonToFail) {
+  Parcel parcel = make_parcel();
+  const int two[] = {socket_.get(), config_.get()};
+  ASSERT_EQ(put_into_parcel(parcel.entrance.get(), two, "lock"), 0);
+  parcel.entrance.reset();
+  EXPECT_TRUE(unpack_kept_state(parcel.held.get()).ports.empty());
+}
+
+TEST_F(SupervisorStateTest, TheNewestOfWhatWasKeptIsTakenAndTheOthersAreStale) {
+  const UniqueFd old = pack_state({{"lock", socket_.get()}});
+  const UniqueFd newest =
+      pack_state({{"port.5000.config", config_.get()}, {"port.5000.ledger", ledger_.get()}});
+  std::vector<NamedFd> inherited;
+  inherited.push_back({"web", some_socket()});
+  inherited.push_back({"kept.10", duplicate(newest.get())});
+  inherited.push_back({"kept.9", duplicate(old.get())});
+  inherited.push_back({"kept.11", some_socket()});  // whatever it is, none of ours
+  const SupervisorState state = take_state(std::move(inherited));
+  EXPECT_EQ(state.ports.size(), 1U);
+  EXPECT_EQ(state.kept, 10U);
+  EXPECT_EQ(state.stale, std::vector<std::string>{"kept.9"});
+  ASSERT_EQ(state.sockets.size(), 2U);
+  EXPECT_EQ(state.sockets[0].name, "web");
+  EXPECT_EQ(state.sockets[1].name, "kept.11");
+}
+
 }  // namespace
 }  // namespace serverd

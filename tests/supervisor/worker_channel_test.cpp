@@ -73,8 +73,9 @@ class WorkerChannelTest : public testing::Test {
   std::string path_ = dir_ / "notify";
   Loop loop_;
   std::vector<std::string> heard_;
-  WorkerChannel channel_{loop_, path_, std::nullopt,
-                         [this](std::string_view lines) { heard_.emplace_back(lines); }};
+  WorkerChannel channel_{
+      loop_, path_, std::nullopt,
+      [this](std::string_view lines, std::vector<UniqueFd>) { heard_.emplace_back(lines); }};
 };
 
 using Heard = std::vector<std::string>;
@@ -194,8 +195,9 @@ TEST_F(WorkerChannelTest, TheWorkersUserCanSendAndIsStillOnlyHeardFromTheWorker)
   std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
   const std::string path = dir_ / "theirs";
   std::vector<std::string> said;
-  WorkerChannel channel(loop_, path, 65534,
-                        [&](std::string_view lines) { said.emplace_back(lines); });
+  WorkerChannel channel(loop_, path, 65534, [&](std::string_view lines, std::vector<UniqueFd>) {
+    said.emplace_back(lines);
+  });
   channel.expect(::getpid());
   EXPECT_EQ(test::in_child([&] {
               check_call(::setuid(65534), "setuid");
@@ -210,8 +212,9 @@ TEST_F(WorkerChannelTest, AMessageToAnOldGenerationsSocketIsNotTheNewOnes) {
   // The old worker is somebody else; its socket is still there until it is judged.
   channel_.expect(1);
   std::vector<std::string> said;
-  WorkerChannel next(loop_, dir_ / "next", std::nullopt,
-                     [&](std::string_view lines) { said.emplace_back(lines); });
+  WorkerChannel next(
+      loop_, dir_ / "next", std::nullopt,
+      [&](std::string_view lines, std::vector<UniqueFd>) { said.emplace_back(lines); });
   next.expect(::getpid());
   ASSERT_EQ(send_to(path_, "READY=1"), 0);
   EXPECT_EQ(heard(), Heard{}) << "the new worker is a stranger there";
@@ -221,7 +224,8 @@ TEST_F(WorkerChannelTest, AMessageToAnOldGenerationsSocketIsNotTheNewOnes) {
 
 TEST_F(WorkerChannelTest, NobodyIsReachedThroughAnOldGenerationsSocketWhenItIsGone) {
   const std::string path = dir_ / "old";
-  auto old = std::make_unique<WorkerChannel>(loop_, path, std::nullopt, [](std::string_view) {});
+  auto old = std::make_unique<WorkerChannel>(loop_, path, std::nullopt,
+                                             [](std::string_view, std::vector<UniqueFd>) {});
   ASSERT_EQ(::setenv("NOTIFY_SOCKET", path.c_str(), 1), 0);
   const Notifier notifier = Notifier::from_environment();
   ASSERT_TRUE(notifier.send("READY=1"));
@@ -248,7 +252,7 @@ TEST_F(WorkerChannelTest, IsForItsOwnerAlone) {
 TEST_F(WorkerChannelTest, BelongsToTheWorkersUser) {
   if (::geteuid() != 0) FAIL() << "only root can give it away";
   const std::string path = dir_ / "theirs";
-  const WorkerChannel channel(loop_, path, 65534, [](std::string_view) {});
+  const WorkerChannel channel(loop_, path, 65534, [](std::string_view, std::vector<UniqueFd>) {});
   struct stat status {};
   ASSERT_EQ(::stat(path.c_str(), &status), 0);
   EXPECT_EQ(status.st_uid, 65534U);
@@ -256,7 +260,8 @@ TEST_F(WorkerChannelTest, BelongsToTheWorkersUser) {
 
 TEST_F(WorkerChannelTest, LeavesWhatHasItsNameAloneAndIsRemovedAtTheEnd) {
   {
-    const WorkerChannel other(loop_, path_, std::nullopt, [](std::string_view) {});
+    const WorkerChannel other(loop_, path_, std::nullopt,
+                              [](std::string_view, std::vector<UniqueFd>) {});
     EXPECT_EQ(other.path(), path_ + "-2");
     EXPECT_TRUE(std::filesystem::is_socket(other.path()));
   }
@@ -267,14 +272,16 @@ TEST_F(WorkerChannelTest, LeavesWhatHasItsNameAloneAndIsRemovedAtTheEnd) {
 }
 
 TEST_F(WorkerChannelTest, KnowsThePathOfASocketThatWasBoundBefore) {
-  const WorkerChannel adopted(loop_, duplicate(channel_.fd()), [](std::string_view) {});
+  const WorkerChannel adopted(loop_, duplicate(channel_.fd()),
+                              [](std::string_view, std::vector<UniqueFd>) {});
   EXPECT_EQ(adopted.variable(), "NOTIFY_SOCKET=" + path_);
 }
 
 TEST_F(WorkerChannelTest, APathThatIsTooLongIsNamed) {
   const std::string path = dir_ / std::string(120, 'x');
   try {
-    const WorkerChannel channel(loop_, path, std::nullopt, [](std::string_view) {});
+    const WorkerChannel channel(loop_, path, std::nullopt,
+                                [](std::string_view, std::vector<UniqueFd>) {});
     FAIL() << "was bound";
   } catch (const std::system_error& error) {
     EXPECT_EQ(error.code().value(), ENAMETOOLONG);

@@ -290,5 +290,22 @@ TEST(TcpProgress, WhatIsNoTcpSocketCannotBeAsked) {
   EXPECT_EQ(bytes_waiting_in(-1), 0U);
 }
 
+TEST(TcpProgress, AConnectionIsShutDownByUsAndNotByItsPeer) {
+  test::TcpPair pair = test::tcp_pair();
+  EXPECT_FALSE(is_shut_down(pair.server.get()));
+  ::shutdown(pair.client.get(), SHUT_WR);
+  ASSERT_TRUE(test::wait_for(pair.server.get(), POLLRDHUP));
+  EXPECT_FALSE(is_shut_down(pair.server.get())) << "it may still be answered";
+  ::shutdown(pair.server.get(), SHUT_RDWR);
+  EXPECT_TRUE(is_shut_down(pair.server.get()));
+
+  pair = test::tcp_pair();
+  test::send_all(pair.client.get(), "unread");
+  ASSERT_TRUE(test::wait_for(pair.server.get(), POLLIN));
+  test::reset_connection(pair.client);
+  ASSERT_TRUE(test::wait_for(pair.server.get(), POLLRDHUP));
+  EXPECT_FALSE(is_shut_down(pair.server.get())) << "what was received is still there";
+}
+
 }  // namespace
 }  // namespace serverd

@@ -61,6 +61,8 @@ constexpr SyscallRule kEveryWorker[] = {
     {"getsockname"},
     {"getpeername"},
     {"shutdown"},
+    // A parcel with duplicates of the connections.
+    with_int("socketpair", 0, AF_UNIX),
     with_int("ioctl", 1, FIONREAD),
     with_int("ioctl", 1, SIOCOUTQ),
     // Files; which ones is Landlock's matter.
