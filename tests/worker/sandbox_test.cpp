@@ -3,6 +3,7 @@
 
 #include "common/os/error.h"
 #include "common/os/unique_fd.h"
+#include "common/parcel.h"
 #include "tests/support/in_child.h"
 #include "tests/support/missing_syscall.h"
 #include "tests/support/temp_dir.h"
@@ -282,6 +283,14 @@ TEST_P(InSandbox, NoSocketIsMadeExceptForLinksOfChatAndCaptures) {
   EXPECT_EQ(opens(AF_ALG, SOCK_SEQPACKET), kRefusedBySystemCall);
   EXPECT_EQ(opens(AF_BLUETOOTH, SOCK_RAW), kRefusedBySystemCall);
   EXPECT_EQ(calls(SYS_socketpair, AF_UNIX, SOCK_STREAM), kRefusedBySystemCall);
+}
+
+TEST_P(InSandbox, AParcelCanBeMade) {
+  EXPECT_EQ(tries([] {
+              const Parcel parcel = make_parcel();
+              return parcel.held ? 0L : -1L;
+            }),
+            "done");
 }
 
 /// Even with TCP sockets that are there.

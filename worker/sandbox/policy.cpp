@@ -61,8 +61,9 @@ constexpr SyscallRule kEveryWorker[] = {
     {"getsockname"},
     {"getpeername"},
     {"shutdown"},
-    // A parcel with duplicates of the connections.
-    with_int("socketpair", 0, AF_UNIX),
+    // A parcel with duplicates of the connections, and no other kind of pair.
+    {"socketpair",
+     {{{0, kInt, AF_UNIX}, {1, kInt, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK}}}},
     with_int("ioctl", 1, FIONREAD),
     with_int("ioctl", 1, SIOCOUTQ),
     // Files; which ones is Landlock's matter.
