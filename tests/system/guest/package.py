@@ -100,7 +100,7 @@ class Package(SystemTest):
         self.assertEqual(subprocess.run(["sh", "-c", "ls -d /etc/systemd/system/*/stream-serverd*"],
                                         capture_output=True, check=False).stdout, b"")
 
-    def test_upgrade_restarts_what_runs_and_nothing_else(self):
+    def test_upgrade_keeps_connections_and_starts_nothing(self):
         dpkg("--install", *debs())
         with open(CONFIG, "a", encoding="utf-8") as file:
             file.write("# ours\n")
@@ -113,9 +113,13 @@ class Package(SystemTest):
         dpkg("--install", *newer_debs)
         self.assertEqual(prop("ActiveState"), "inactive")
         self.assertEqual(prop("ActiveState", SOCKET), "active")
-        send(5000, b"one;")
-        pid = main_pid()
-        dpkg("--install", *newer_debs)
-        self.assertNotIn(main_pid(), (0, pid))
-        send(5000, b"two;")
-        self.assertEqual(saved(5000), b"one;two;")
+        with connect(5000) as peer:
+            peer.sendall(b"before;")
+            wait_until(lambda: saved(5000) == b"before;", "what was sent is saved")
+            pid = main_pid()
+            dpkg("--install", *newer_debs)
+            self.assertNotIn(main_pid(), (0, pid))
+            peer.sendall(b"after;")
+            wait_until(lambda: saved(5000) == b"before;after;", "the connection goes on")
+        send(5000, b"another")
+        self.assertEqual(saved(5000), b"before;after;another")
