@@ -32,7 +32,7 @@ struct DaemonConfig {
   Milliseconds drain_timeout{30'000};   ///< 0 ms .. 24 h
   bool skip_bind_failures = false;      ///< on_bind_failure = "skip"
   SandboxMode sandbox = SandboxMode::kOn;
-  bool survive_kill = true;             ///< connections survive SIGKILL of the supervisor
+  bool survive_kill = true;  ///< connections survive SIGKILL of the supervisor
 
   bool operator==(const DaemonConfig&) const = default;
 };
