@@ -36,7 +36,7 @@ struct Announcement {
   }
 
   std::string name_of(int index) const {
-    std::string_view rest = names.value_or("");
+    std::string_view rest = names ? std::string_view(*names) : "";
     for (; index > 0 && !rest.empty(); --index)
       rest.remove_prefix(std::min(rest.find(':'), rest.size() - 1) + 1);
     return std::string(rest.substr(0, rest.find(':')));
