@@ -239,10 +239,12 @@ TEST(Accio, NoNumberIsRepeatedOrSkippedThoughTheWorkerIsKilledAgainAndAgain) {
   Server server(workspace, {"-c", "c.toml"});
   std::atomic<bool> done = false;
   std::thread killer([&] {
-    while (!done) {
+    // From just taking over to having served for a while, however slow a worker is to start.
+    constexpr int kLivesMs[] = {5, 10, 20, 50, 400};
+    for (std::size_t life = 0; !done; ++life) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(kLivesMs[life % std::size(kLivesMs)]));
       if (const pid_t worker = server.worker(port); worker != 0 && !children_of(worker).empty())
         ::kill(worker, SIGKILL);
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   });
   constexpr int kConnections = 300;

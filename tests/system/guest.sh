@@ -19,6 +19,7 @@ seconds_to_run=${GUEST_SECONDS:-300}
 
 make_tree() {
   local tree=$1
+  mkdir -p "$(dirname "$tree")"
   exec 9>"$tree.lock"
   flock 9
   [ "$(cat "$tree/etc/guest-packages" 2>/dev/null)" = "$packages" ] && return
