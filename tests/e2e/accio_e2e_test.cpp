@@ -238,13 +238,21 @@ TEST(Accio, NoNumberIsRepeatedOrSkippedThoughTheWorkerIsKilledAgainAndAgain) {
   workspace.write("c.toml", kNoPatience + config(port));
   Server server(workspace, {"-c", "c.toml"});
   std::atomic<bool> done = false;
+  std::atomic<int> served = 0;
   std::thread killer([&] {
-    // From just taking over to having served for a while, however slow a worker is to start.
-    constexpr int kLivesMs[] = {5, 10, 20, 50, 400};
-    for (std::size_t life = 0; !done; ++life) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(kLivesMs[life % std::size(kLivesMs)]));
-      if (const pid_t worker = server.worker(port); worker != 0 && !children_of(worker).empty())
-        ::kill(worker, SIGKILL);
+    // Where a worker takes longer to start than it is let live, ten deaths in a row are enough.
+    int before = 0;
+    int in_vain = 0;
+    int resume_at = 0;
+    while (!done) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      if (served < resume_at) continue;
+      const pid_t worker = server.worker(port);
+      if (worker == 0 || children_of(worker).empty()) continue;
+      ::kill(worker, SIGKILL);
+      in_vain = served == before ? in_vain + 1 : 0;
+      before = served;
+      if (in_vain >= 10) resume_at = before + 10;
     }
   });
   constexpr int kConnections = 300;
@@ -253,6 +261,7 @@ TEST(Accio, NoNumberIsRepeatedOrSkippedThoughTheWorkerIsKilledAgainAndAgain) {
     client.send(std::to_string(i));
     client.half_close();
     EXPECT_EQ(rest_of(client), kGreeting) << "connection " << i;
+    ++served;
   }
   done = true;
   killer.join();
