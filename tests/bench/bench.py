@@ -22,16 +22,16 @@ import micro_row
 import packets_rows
 import plot
 import port_rows
+import protection_rows
 import report
-import sandbox_rows
 import small_rows
 import throughput_rows
 from processes import BenchError
 from setting import Line, Setting
 
 ROWS = {**throughput_rows.ROWS, **small_rows.ROWS, **idle_rows.ROWS, **port_rows.ROWS,
-        **crash_rows.ROWS, **sandbox_rows.ROWS, **accio_rows.ROWS, **chat_rows.ROWS,
-        **admin_rows.ROWS, **packets_rows.ROWS, **micro_row.ROWS}
+        **crash_rows.ROWS, **protection_rows.ROWS, **accio_rows.ROWS,
+        **chat_rows.ROWS, **admin_rows.ROWS, **packets_rows.ROWS, **micro_row.ROWS}
 
 
 def parse_arguments() -> argparse.Namespace:

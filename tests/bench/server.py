@@ -4,6 +4,7 @@ import fcntl
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 from subprocess import DEVNULL
@@ -40,29 +41,70 @@ max_connections = {max_connections}
 """
 
 
-class Readiness:
-    """The other end of sd_notify(3)."""
+class Manager:
+    """The other end of sd_notify(3). `keeps`: it has a store of descriptors, as systemd has."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keeps: bool) -> None:
         self.path = path
+        self._keeps = keeps
+        self._kept: dict[bytes, list[int]] = {}
+        self._ending = False
+        self._thread = threading.Thread(target=self._attend, daemon=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(0.5)
+        self._socket.settimeout(0.1)
 
-    def wait(self, process: Process, log: Path) -> None:
+    def variables(self) -> dict[str, str]:
+        return {"NOTIFY_SOCKET": str(self.path), **({"FDSTORE": "4096"} if self._keeps else {})}
+
+    def wait_until_ready(self, process: Process, log: Path) -> None:
+        """Afterwards it goes on listening only if it keeps descriptors: who still notifies then
+        gets an error, and does not wait."""
         deadline = time.monotonic() + START_PATIENCE
-        while time.monotonic() < deadline and not process.ended_within(0):
-            try:
-                if b"READY=1" in self._socket.recv(4096).split(b"\n"):
-                    return
-            except TimeoutError:
-                continue
-        raise BenchError(f"the server did not start:\n{log.read_text()}")
+        while b"READY=1" not in self._take():
+            if time.monotonic() > deadline or process.ended_within(0):
+                raise BenchError(f"the server did not start:\n{log.read_text()}")
+        if self._keeps:
+            self._thread.start()
+        else:
+            self.close()
+
+    def keeps_something(self) -> bool:
+        return bool(self._kept)
 
     def close(self) -> None:
-        """Who still notifies gets an error, and does not wait."""
+        self._ending = True
+        if self._thread.is_alive():
+            self._thread.join()
         self._socket.close()
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
+        for name in list(self._kept):
+            self._forget(name)
+
+    def _attend(self) -> None:
+        while not self._ending:
+            self._take()
+
+    def _take(self) -> list[bytes]:
+        """The lines of the next message; none within a moment: none."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._socket, 8192, 253)
+        except TimeoutError:
+            return []
+        lines = message.split(b"\n")
+        name = b"".join(line for line in lines if line.startswith(b"FDNAME="))
+        if b"FDSTOREREMOVE=1" in lines:
+            self._forget(name)
+        if self._keeps and b"FDSTORE=1" in lines:
+            self._kept.setdefault(name, []).extend(descriptors)
+        else:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return lines
+
+    def _forget(self, name: bytes) -> None:
+        for descriptor in self._kept.pop(name, []):
+            os.close(descriptor)
 
 
 class Ours:
@@ -77,19 +119,20 @@ class Ours:
         self.config = self.directory / "config.toml"
         self.log = self.directory / "log"
         self.process: Process
+        self.manager: Manager
 
     def _start(self, arguments: Sequence[str],
-               variables: Optional[dict[str, str]] = None, **options) -> None:
-        readiness = Readiness(self.directory / "notify")
-        environment = {**os.environ, **(variables or {}), "NOTIFY_SOCKET": str(readiness.path)}
+               variables: Optional[dict[str, str]] = None, *, store: bool = False,
+               **options) -> None:
+        self.manager = Manager(self.directory / "notify", store)
+        environment = {**os.environ, **(variables or {}), **self.manager.variables()}
         begin = time.monotonic()
         with open(self.log, "ab") as log:
             self.process = self._setting.processes.start(
                 arguments, cwd=self.directory, stdin=DEVNULL, stdout=log, stderr=log,
                 env=environment, **options)
-        readiness.wait(self.process, self.log)
+        self.manager.wait_until_ready(self.process, self.log)
         self.started_in = time.monotonic() - begin
-        readiness.close()
 
     def workers(self) -> list[int]:
         raise NotImplementedError
@@ -126,6 +169,7 @@ class Ours:
 
     def stop(self) -> None:
         self.process.end()
+        self.manager.close()
         if self.process.code != 0:
             raise BenchError(f"the server ended with {self.process.code}:\n{self.log.read_text()}")
         for entry in os.scandir(self.output):
@@ -133,17 +177,18 @@ class Ours:
 
 
 class Server(Ours):
-    """stream-serverd, its workers and their keepers. `program` if it is not the built one."""
+    """stream-serverd, its workers and their keepers. `program` if it is not the built one; `store`:
+    its service manager keeps descriptors for it."""
 
     def __init__(self, setting: Setting, ports: int = 1, *, on_disk: bool = False,
-                 program: Optional[str] = None,
+                 program: Optional[str] = None, store: bool = False,
                  variables: Optional[Callable[[Sequence[int]], dict[str, str]]] = None,
                  **config) -> None:
         super().__init__(setting, free_ports(ports), on_disk)
         self.config.write_text(config_text(self.ports, self.output, **config))
         self._start([program or setting.program("stream-serverd"), "--runtime-dir",
                               str(self.directory / "run"), "-c", str(self.config)],
-                    variables(self.ports) if variables else None)
+                    variables(self.ports) if variables else None, store=store)
 
     def workers(self) -> list[int]:
         return children_of(self.process.pid)
