@@ -21,6 +21,10 @@ constexpr auto kHandOverPatience = std::chrono::seconds(3);
 /// Where nobody can be asked how many descriptors are kept.
 constexpr unsigned kEnough = 1000;
 
+std::optional<StoreSize> ask_running_systemd() {
+  return systemd_runs() ? ask_store_size(kBusPatience) : std::nullopt;
+}
+
 /// systemd tells from version 254 on, and can be asked before that.
 unsigned store_size(const ServiceManager& manager) {
   const char* variable = std::getenv("FDSTORE");
@@ -105,8 +109,14 @@ bool Store::hand_over() {
   following_ = false;
   timer_.disarm();
   const auto deadline = Clock::now() + kHandOverPatience;
+  // The unit can have been changed since the start.
+  if (const auto store = ask_running_systemd()) most_ = store->most;
   if (manager_.flush(deadline)) put();
-  const bool done = !failing_ && manager_.flush(deadline) && manager_.barrier(deadline);
+  bool done = !failing_ && manager_.flush(deadline) && manager_.barrier(deadline);
+  if (done) {
+    const auto store = ask_running_systemd();
+    done = !store || store->used > 0;
+  }
   if (!done)
     log::error("The service manager did not take what the next start needs: connections are lost");
   return done;

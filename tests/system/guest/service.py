@@ -137,6 +137,40 @@ class Service(SystemTest):
         self.assertEqual(prop("Result"), "success")
         self.assertEqual(prop("ExecMainStatus"), "0")
 
+    def test_connections_go_on_where_the_store_has_become_small(self):
+        drop_in("[Service]\nFileDescriptorStoreMax=1\n")
+        with connect(5000) as peer:
+            peer.sendall(b"before;")
+            wait_until(lambda: saved(5000) == b"before;", "what was sent is saved")
+            systemctl("restart", SERVICE)
+            peer.sendall(b"after")
+            wait_until(lambda: saved(5000) == b"before;after", "the connection goes on")
+
+    def test_a_bus_that_hangs_keeps_nobody_waiting(self):
+        bus = int(prop("MainPID", "dbus.service"))
+        with connect(5000) as peer:
+            peer.sendall(b"before;")
+            wait_until(lambda: saved(5000) == b"before;", "what was sent is saved")
+            os.kill(bus, signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                systemctl("restart", SERVICE)
+                self.assertLess(time.monotonic() - began, 10)
+            finally:
+                os.kill(bus, signal.SIGCONT)
+            peer.sendall(b"after")
+            wait_until(lambda: saved(5000) == b"before;after", "the connection goes on")
+        self.assertIn("systemd does not say whether this is a restart", journal())
+
+    def test_what_the_store_does_not_keep_is_an_error(self):
+        write_config("[daemon]\nsurvive_kill = false\n" + DEFAULT_CONFIG)
+        systemctl("reload", SERVICE)
+        drop_in("[Service]\nFileDescriptorStoreMax=0\n")
+        with connect(5000):
+            systemctl("restart", SERVICE)
+        self.assertIn("did not take what the next start needs: connections are lost", journal())
+        self.assertEqual(prop("ActiveState"), "active")
+
     def test_root_steers_it_by_the_admin_commands(self):
         with connect(5002) as peer:
             peer.sendall(b"x")
