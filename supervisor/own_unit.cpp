@@ -4,7 +4,6 @@
 
 #include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-login.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -20,11 +19,6 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr const char* kSystemd = "org.freedesktop.systemd1";
 
-struct Free {
-  void operator()(char* text) const { std::free(text); }
-};
-using Text = std::unique_ptr<char, Free>;
-
 /// sd_* return a negative errno value.
 int check_sd(int result, const char* what) {
   if (result < 0) throw_system_error(-result, what);
@@ -37,19 +31,21 @@ class Conversation final {
  public:
   explicit Conversation(std::chrono::milliseconds at_most)
       : deadline_(SteadyClock::now() + at_most) {
-    char* unit = nullptr;
-    const bool system = ::sd_pid_get_unit(0, &unit) >= 0;
-    if (!system) check_sd(::sd_pid_get_user_unit(0, &unit), "this process is of no unit");
-    const Text owned_unit(unit);
     sd_bus* bus = nullptr;
-    check_sd(system ? ::sd_bus_open_system(&bus) : ::sd_bus_open_user(&bus), "connecting to D-Bus");
+    check_sd(of_user_manager() ? ::sd_bus_open_user(&bus) : ::sd_bus_open_system(&bus),
+             "connecting to D-Bus");
     bus_.reset(bus);
-    char* path = nullptr;
-    check_sd(::sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &path), "unit path");
-    unit_path_.reset(path);
+    // sd_pid_get_unit(3) would want to see /proc/1, which ProtectProc= hides.
+    const Message call =
+        new_call("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "GetUnitByPID");
+    check_sd(::sd_bus_message_append(call.get(), "u", 0U), "GetUnitByPID");  // 0: whoever asks
+    send(call, "GetUnitByPID");
+    const char* path = nullptr;
+    check_sd(::sd_bus_message_read(reply_.get(), "o", &path), "GetUnitByPID");
+    unit_path_ = path;
   }
 
-  const char* unit_path() const noexcept { return unit_path_.get(); }
+  const char* unit_path() const noexcept { return unit_path_.c_str(); }
 
   unsigned number(const char* path, const char* interface, const char* property) {
     ask(path, interface, property, "u");
@@ -83,21 +79,32 @@ class Conversation final {
   };
   using Message = std::unique_ptr<sd_bus_message, Unref>;
 
-  /// Afterwards `reply_` stands in the property's variant.
-  void ask(const char* path, const char* interface, const char* property, const char* type) {
-    sd_bus_message* raw = nullptr;
-    check_sd(::sd_bus_message_new_method_call(bus_.get(), &raw, kSystemd, path,
-                                              "org.freedesktop.DBus.Properties", "Get"),
-             property);
-    const Message call(raw);
-    check_sd(::sd_bus_message_append(call.get(), "ss", interface, property), property);
+  /// systemd.exec(5): set for what a user's manager starts.
+  static bool of_user_manager() noexcept { return std::getenv("MANAGERPID") != nullptr; }
+
+  Message new_call(const char* path, const char* interface, const char* method) {
+    sd_bus_message* call = nullptr;
+    check_sd(::sd_bus_message_new_method_call(bus_.get(), &call, kSystemd, path, interface, method),
+             method);
+    return Message(call);
+  }
+
+  /// Afterwards there is a `reply_`, which is no error.
+  void send(const Message& call, const char* what) {
     reply_.reset();
     check_sd(::sd_bus_call_async(bus_.get(), nullptr, call.get(), &Conversation::on_reply, this, 0),
-             property);
+             what);
     while (reply_ == nullptr) turn();
     if (const sd_bus_error* error = ::sd_bus_message_get_error(reply_.get()))
-      throw std::runtime_error(std::string(property) + ": " +
+      throw std::runtime_error(std::string(what) + ": " +
                                (error->message != nullptr ? error->message : error->name));
+  }
+
+  /// Afterwards `reply_` stands in the property's variant.
+  void ask(const char* path, const char* interface, const char* property, const char* type) {
+    const Message call = new_call(path, "org.freedesktop.DBus.Properties", "Get");
+    check_sd(::sd_bus_message_append(call.get(), "ss", interface, property), property);
+    send(call, property);
     check_sd(::sd_bus_message_enter_container(reply_.get(), 'v', type), property);
   }
 
@@ -116,7 +123,7 @@ class Conversation final {
 
   SteadyClock::time_point deadline_;
   std::unique_ptr<sd_bus, CloseBus> bus_;
-  Text unit_path_;
+  std::string unit_path_;
   Message reply_;
 };
 

@@ -38,8 +38,8 @@ class Store final {
   void remove(const std::string& name) { manager_.forget(name); }
   /// Takes out what is in there, and follows no longer.
   void clear();
-  /// Puts it in for the last time, and waits a short time until the service manager has it; a systemd
-  /// is asked whether it keeps it, since it says nothing when it does not. False, with a log line, if
+  /// Puts it in for the last time, and waits a short time until the service manager has it. A
+  /// systemd is asked whether it keeps it: it does not say so by itself. False, with a log line, if
   /// it is not kept.
   bool hand_over();
 

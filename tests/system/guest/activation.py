@@ -32,7 +32,7 @@ class Activation(SystemTest):
         write_config(BY_NAME)
         send(5002, b"by name", host="::1")
         self.assertEqual(saved(5002), b"by name")
-        self.assertEqual(prop("StatusText"), "3 of 3 ports up")
+        wait_until(lambda: prop("StatusText") == "3 of 3 ports up", "every name is found")
 
     def test_clients_that_come_while_it_starts_wait_for_it(self):
         peers = [connect(port) for port in PORTS for _ in range(20)]

@@ -137,6 +137,14 @@ class Service(SystemTest):
         self.assertEqual(prop("Result"), "success")
         self.assertEqual(prop("ExecMainStatus"), "0")
 
+    def test_it_knows_a_stop_from_a_restart(self):
+        before = len(journal())
+        systemctl("restart", SERVICE)
+        self.assertIn("Handing over to the next start", journal()[before:])
+        systemctl("stop", SERVICE)
+        self.assertIn("Shutting down server", journal()[before:])
+        self.assertNotIn("systemd does not say", journal()[before:])
+
     def test_connections_go_on_where_the_store_has_become_small(self):
         drop_in("[Service]\nFileDescriptorStoreMax=1\n")
         with connect(5000) as peer:
