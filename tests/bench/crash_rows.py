@@ -107,7 +107,7 @@ def _deaths_at_start(server: Server) -> int:
 
 def crash_loop(setting: Setting) -> list[Line]:
     program = _with_starved_worker(setting)
-    size = setting.amount(64, 16, 4) * MIB
+    size = setting.amount(32, 16, 4) * MIB
     deaths: list[float] = []
 
     def run(starved: bool) -> Sample:
@@ -130,7 +130,9 @@ def crash_loop(setting: Setting) -> list[Line]:
         shutil.rmtree(server.directory)
         return Sample(result["seconds"], 0, size * len(others))
 
-    samples = setting.alternate({"alone": lambda: run(False), "beside": lambda: run(True)})
+    # Many and short: what is wanted lies within the noise of a few rounds.
+    samples = setting.alternate({"alone": lambda: run(False), "beside": lambda: run(True)},
+                                setting.amount(max(15, setting.rounds), setting.rounds, 3))
     ratio = paired_ratio(samples["beside"], samples["alone"], lambda s: s.rate)
     shutil.rmtree(os.path.dirname(program))
     return [Line("crash-loop",
