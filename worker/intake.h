@@ -18,7 +18,7 @@ namespace serverd {
 /// One per worker, with one buffer for all connections.
 class Intake final {
  public:
-  /// On a machine at rest 1 MiB takes a third more CPU time for a GB; 4 MiB saves nothing more.
+  /// For one connection to memory 1 MiB takes a quarter more CPU time; 4 MiB saves nothing more.
   static constexpr std::size_t kChunkSize = std::size_t{2} << 20;
 
   explicit Intake(ledger::Ledger& ledger, std::size_t chunk_size = kChunkSize);

@@ -223,9 +223,10 @@ def _begun(setting: Setting, link: Link, counter: Counter) -> int:
     raise BenchError("nothing is captured")
 
 
-def _highest_rate(setting: Setting, link: Link, capturing: Capturing) -> float:
-    """To within an eighth: doubled until packets are lost or late, then three halvings."""
-    good, rate = 0.0, 8000.0
+def _highest_rate(setting: Setting, link: Link, capturing: Capturing, first: float) -> float:
+    """To within an eighth: doubled from `first` until packets are lost or late, then three
+    halvings."""
+    good, rate = 0.0, first
     while _keeps_up(setting, link, capturing, rate):
         good, rate = rate, rate * 2
         if rate > 4e6:
@@ -254,8 +255,13 @@ def rate(setting: Setting) -> list[Line]:
                                   "Capturing on"),
             "tcpdump": _by_program(setting, link, ["tcpdump", "-i", link.interface, "-U", "-w",
                                                    "-", "udp"], marker, "listening on")}
-        rates = setting.alternate({name: lambda item=item: _highest_rate(setting, link, item)
-                                   for name, item in contenders.items()},
+        last = dict.fromkeys(contenders, 0.0)
+
+        def highest(name: str) -> float:
+            last[name] = _highest_rate(setting, link, contenders[name], max(8000, last[name] / 2))
+            return last[name]
+
+        rates = setting.alternate({name: lambda name=name: highest(name) for name in contenders},
                                   min(setting.rounds, 3))
         server.stop()
     finally:
