@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <functional>
 #include <string>
 
 #include <poll.h>
@@ -79,6 +80,23 @@ class Restarts : public testing::Test {
     return total;
   }
 
+  /// Five times under traffic: the daemon ends and starts by `renew`, and no byte is lost.
+  void go_on_exactly(const std::function<void()>& renew) {
+    start();
+    const auto traffic = load(50, 30'000'000);
+    for (int i = 0; i < 5; ++i) {
+      wait_for_progress();
+      renew();
+      EXPECT_NE(server_->err().find("went on with 50 connections, 0 of them just accepted"),
+                std::string::npos)
+          << server_->err();
+    }
+    wait_for_progress();
+    traffic->signal(SIGTERM);
+    EXPECT_EQ(traffic->wait(Seconds(60)).value_or(-1), 0) << traffic->out() << traffic->err();
+    EXPECT_EQ((log_ + server_->err()).find("lost"), std::string::npos) << log_;
+  }
+
   std::string files() const {
     std::string text;
     for (const auto& entry : std::filesystem::directory_iterator(workspace_.path() / "output"))
@@ -94,19 +112,7 @@ class Restarts : public testing::Test {
 };
 
 TEST_F(Restarts, FiftyConnectionsUnderTrafficGoOnExactly) {
-  start();
-  const auto load = this->load(50, 30'000'000);
-  for (int i = 0; i < 5; ++i) {
-    wait_for_progress();
-    restart();
-    EXPECT_NE(server_->err().find("went on with 50 connections, 0 of them just accepted"),
-              std::string::npos)
-        << server_->err();
-  }
-  wait_for_progress();
-  load->signal(SIGTERM);
-  EXPECT_EQ(load->wait(Seconds(60)).value_or(-1), 0) << load->out() << load->err();
-  EXPECT_EQ((log_ + server_->err()).find("lost"), std::string::npos) << log_;
+  go_on_exactly([&] { restart(); });
 }
 
 TEST_F(Restarts, NobodyIsRefusedWhileThereIsNoDaemon) {
@@ -236,21 +242,11 @@ TEST_F(Restarts, WhatIsInTheStoreByMistakeIsClosedAndRemoved) {
 }
 
 TEST_F(Restarts, ConnectionsSurviveKillsOfEverything) {
-  start();
-  const auto load = this->load(50, 30'000'000);
-  for (int i = 0; i < 5; ++i) {
-    ASSERT_TRUE(wait_until_kept(50)) << manager_.connections_kept() << server_->err();
-    wait_for_progress();
+  go_on_exactly([&] {
+    EXPECT_TRUE(wait_until_kept(50)) << manager_.connections_kept() << server_->err();
     kill(true);
     start();
-    EXPECT_NE(server_->err().find("went on with 50 connections, 0 of them just accepted"),
-              std::string::npos)
-        << server_->err();
-  }
-  wait_for_progress();
-  load->signal(SIGTERM);
-  EXPECT_EQ(load->wait(Seconds(60)).value_or(-1), 0) << load->out() << load->err();
-  EXPECT_EQ((log_ + server_->err()).find("lost"), std::string::npos) << log_;
+  });
 }
 
 /// At once after the start: nothing that was kept may be given up before there is a new one.
