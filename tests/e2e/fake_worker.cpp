@@ -1,5 +1,6 @@
 // Stands in for stream-worker where a test needs one that misbehaves: FAKE_WORKER says how, and for
-// which port (others are served by doing nothing after READY=1).
+// which port (others are served by doing nothing after READY=1). As a supervisor that is asked
+// whether it can take over it never answers.
 #include "common/handoff.h"
 #include "common/notify.h"
 #include "common/os/socket.h"
@@ -34,7 +35,8 @@ void park_again(const Handoff& handoff) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (std::string(argv[argc - 1]) == "--adopt-check") ::pause();
   const Handoff handoff = Handoff::from_supervisor(receive_descriptors());
   const auto port = std::to_string(SocketAddress::local_of(handoff.listeners.front().get()).port());
   const char* variable = std::getenv("FAKE_WORKER");  // "PORT:BEHAVIOUR"

@@ -331,11 +331,15 @@ TEST(Supervisor, AStopDuringAnUpgradeStops) {
   Program server(with_config(workspace, config(base, 1, "user = \"\"\nstop_timeout = \"500ms\"")),
                  {workspace.path().string(), misbehaving(base, "ignore-term"), ""});
   ASSERT_TRUE(server.wait_for_err("ports up"));
+  // So that the upgrade cannot be over before the stop comes.
+  fs::rename(workspace.path() / "stream-serverd", workspace.path() / "old");
+  fs::copy_file(FAKE_WORKER, workspace.path() / "stream-serverd");
   server.signal(SIGUSR2);
   ASSERT_TRUE(server.wait_for_err("upgrading to"));
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(Seconds(5)).value_or(-1), 0) << server.err();
   EXPECT_EQ(server.err().find("Upgraded"), std::string::npos) << server.err();
+  EXPECT_EQ(server.err().find("refused"), std::string::npos) << server.err();
 }
 
 TEST(Supervisor, SaysThatTheWorkerProgramIsMissing) {
