@@ -61,9 +61,19 @@ boot() {
     --bind-ro="$here/guest:/tests" --bind="$results:/results" </dev/null
 }
 
-# The guest's control groups hang below one of ours in the hierarchies that systemd uses.
+# Where systemd has control groups: the one hierarchy of cgroups(7) version 2, or its own two.
+control_groups() {
+  local hierarchy
+  for hierarchy in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+    [ ! -d "$hierarchy" ] || printf '%s\n' "$hierarchy"
+  done
+  [ ! -e /sys/fs/cgroup/cgroup.controllers ] || echo /sys/fs/cgroup
+}
+
+# The guest's control groups hang below one of ours.
 run() {
-  local tree results layer test=$4 group=stream-serverd-test.$$ hierarchy status=0
+  local tree results layer test=$4 group=stream-serverd-test.$$ hierarchies hierarchy status=0
+  mapfile -t hierarchies < <(control_groups)
   tree=$(realpath "$1")
   layer=$(realpath "$2")
   rm -rf "$3"
@@ -71,15 +81,15 @@ run() {
   results=$(realpath "$3")
   printf '%s\n' "$test" >"$results/test"
   printf 'RESTARTS=%s\nCONNECTIONS=%s\n' "${RESTARTS:-5}" "${CONNECTIONS:-6}" >"$results/environment"
-  for hierarchy in systemd unified; do mkdir "/sys/fs/cgroup/$hierarchy/$group"; done
+  for hierarchy in "${hierarchies[@]}"; do mkdir "$hierarchy/$group"; done
   (
-    for hierarchy in systemd unified; do
-      echo "$BASHPID" >"/sys/fs/cgroup/$hierarchy/$group/cgroup.procs"
+    for hierarchy in "${hierarchies[@]}"; do
+      echo "$BASHPID" >"$hierarchy/$group/cgroup.procs"
     done
     exec unshare --mount -- "$0" boot "$tree" "$layer" "$results"
   ) >"$results/console" 2>&1 || status=$?
-  for hierarchy in systemd unified; do
-    find "/sys/fs/cgroup/$hierarchy/$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  for hierarchy in "${hierarchies[@]}"; do
+    find "$hierarchy/$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
   done
   if [ ! -s "$results/log" ]; then
     printf 'The guest ended (%s) without a result; its console:\n' "$status"
