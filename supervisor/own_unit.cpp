@@ -12,12 +12,15 @@
 #include <string_view>
 #include <system_error>
 
+#include <unistd.h>
+
 namespace serverd {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr const char* kSystemd = "org.freedesktop.systemd1";
+constexpr const char* kService = "org.freedesktop.systemd1.Service";
 
 /// sd_* return a negative errno value.
 int check_sd(int result, const char* what) {
@@ -43,6 +46,9 @@ class Conversation final {
     const char* path = nullptr;
     check_sd(::sd_bus_message_read(reply_.get(), "o", &path), "GetUnitByPID");
     unit_path_ = path;
+    // Whoever starts us may run in the unit of somebody else, and that one's jobs are not ours.
+    if (number(unit_path(), kService, "MainPID") != static_cast<unsigned>(::getpid()))
+      throw std::runtime_error("this process is not the main process of its unit");
   }
 
   const char* unit_path() const noexcept { return unit_path_.c_str(); }
@@ -145,7 +151,6 @@ UnitJobAnswer ask_unit_job(std::chrono::milliseconds at_most) try {
 }
 
 std::optional<StoreSize> ask_store_size(std::chrono::milliseconds at_most) try {
-  constexpr const char* kService = "org.freedesktop.systemd1.Service";
   Conversation systemd(at_most);
   return StoreSize{systemd.number(systemd.unit_path(), kService, "FileDescriptorStoreMax"),
                    systemd.number(systemd.unit_path(), kService, "NFileDescriptorStore")};

@@ -19,7 +19,8 @@ struct UnitJobAnswer {
   std::string why;  ///< of kUnknown
 };
 
-/// Asks systemd over its bus, see org.freedesktop.systemd1(5). Waits at most `at_most`.
+/// Asks systemd over its bus, see org.freedesktop.systemd1(5). Waits at most `at_most`. Unknown,
+/// too, if another process is the main one of the unit: then systemd did not start this one.
 UnitJobAnswer ask_unit_job(std::chrono::milliseconds at_most);
 
 /// The service manager's store of descriptors.

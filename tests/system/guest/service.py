@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+import tempfile
 import time
 import urllib.request
 
@@ -169,6 +172,30 @@ class Service(SystemTest):
             peer.sendall(b"after")
             wait_until(lambda: saved(5000) == b"before;after", "the connection goes on")
         self.assertIn("systemd does not say whether this is a restart", journal())
+
+    def test_a_manager_that_is_not_systemd_is_not_taken_for_it(self):
+        """It runs below a unit of somebody else's, which says nothing about it."""
+        with tempfile.TemporaryDirectory() as place, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(place + "/notify")
+            manager.settimeout(0.1)
+            server = subprocess.Popen(
+                ["stream-serverd", "--runtime-dir", place + "/run", "stream", "127.0.0.1", "7000",
+                 "1", "--output", place + "/output"], stderr=subprocess.PIPE, text=True,
+                env={**os.environ, "NOTIFY_SOCKET": place + "/notify", "FDSTORE": "10"})
+            self.addCleanup(server.kill)
+            while b"READY=1" not in manager.recv(8192):
+                pass
+            server.terminate()
+            while server.poll() is None:
+                try:
+                    manager.recv(8192)  # which closes what a barrier waits for
+                except TimeoutError:
+                    pass
+            log = server.stderr.read()
+            server.stderr.close()
+        self.assertIn("Handing over to the next start", log)
+        self.assertNotIn("are lost", log)
 
     def test_what_the_store_does_not_keep_is_an_error(self):
         write_config("[daemon]\nsurvive_kill = false\n" + DEFAULT_CONFIG)
