@@ -6,10 +6,9 @@ import shutil
 import statistics
 from pathlib import Path
 from subprocess import PIPE
-from typing import Sequence
 
 from processes import BenchError
-from server import RESTART_AT_ONCE, LoneWorker, Server
+from server import RESTART_AT_ONCE, Server
 from setting import LIFETIME, MIB, Line, Sample, Setting, median_of, paired_ratio
 
 
@@ -55,37 +54,6 @@ def recovery_5000(setting: Setting) -> list[Line]:
     return [Line("recovery-5000", f"the same with 5,000 connections ({len(recoveries)} kills)",
                  f"{ours:.1f} ms", "", None, "<= 150 ms", ours <= 150,
                  {"recovery_ms": recoveries, "start_ms": starts})]
-
-
-def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
-    """The sign test's interval of about 95 %: it assumes nothing about the noise's shape."""
-    ordered = sorted(values)
-    margin = int(0.98 * len(ordered) ** 0.5 + 0.5)
-    middle = len(ordered) / 2
-    first = max(0, int(middle - margin))
-    last = min(len(ordered) - 1, int(middle + margin))
-    return ordered[first], ordered[last]
-
-
-def keeper_cpu(setting: Setting) -> list[Line]:
-    size = setting.amount(512, 128, 64) * MIB
-    pairs = setting.amount(max(31, setting.rounds), max(15, setting.rounds), 3)
-    servers = {"with": Server(setting), "without": LoneWorker(setting)}
-
-    def run(server) -> Sample:
-        return server.measure(lambda: setting.load("bulk", server.ports, bytes=size), size, size)
-
-    samples = setting.alternate({name: (lambda it=server: run(it))
-                                 for name, server in servers.items()}, pairs)
-    for server in servers.values():
-        server.stop()
-    ratios = [a.cpu / b.cpu for a, b in zip(samples["with"], samples["without"])]
-    low, high = interval_of_median(ratios)
-    return [Line("keeper-cpu", f"CPU with a keeper against without ({pairs} pairs)",
-                 f"{median_of(samples['with'], lambda s: s.cpu_per_gb):.3f} s/GB",
-                 f"{median_of(samples['without'], lambda s: s.cpu_per_gb):.3f} s/GB without",
-                 statistics.median(ratios), f"noise: {low:.3f} to {high:.3f} has 1",
-                 low <= 1, {"ratios": ratios})]
 
 
 def _with_starved_worker(setting: Setting) -> Path:
@@ -143,5 +111,5 @@ def crash_loop(setting: Setting) -> list[Line]:
                  {name: [s.rate for s in values] for name, values in samples.items()})]
 
 
-ROWS = {"recovery-1": recovery_1, "recovery-5000": recovery_5000, "keeper-cpu": keeper_cpu,
+ROWS = {"recovery-1": recovery_1, "recovery-5000": recovery_5000,
         "crash-loop": crash_loop}

@@ -69,8 +69,9 @@ class Manager:
         else:
             self.close()
 
-    def keeps_something(self) -> bool:
-        return bool(self._kept)
+    def require_use(self) -> None:
+        if self._keeps and not self._kept:
+            raise BenchError("nothing was ever given to the store of descriptors")
 
     def close(self) -> None:
         self._ending = True
@@ -168,6 +169,7 @@ class Ours:
         return Sample(result["seconds"], cpu, amount)
 
     def stop(self) -> None:
+        self.manager.require_use()
         self.process.end()
         self.manager.close()
         if self.process.code != 0:

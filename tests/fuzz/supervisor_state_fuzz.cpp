@@ -2,15 +2,15 @@
 #include "common/os/memfd.h"
 #include "common/parcel.h"
 #include "supervisor/supervisor_state.h"
+#include "tests/support/open_descriptors.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
-#include <filesystem>
-#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -25,6 +25,7 @@
 namespace {
 
 using namespace serverd;
+using test::open_descriptors;
 
 constexpr std::size_t kMostMessages = 16;
 
@@ -68,13 +69,6 @@ UniqueFd parcel_of(const Things& things, std::string_view input) {
       put_into_parcel(parcel.entrance.get(), descriptors, text);
   }
   return std::move(parcel.held);
-}
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
-    ++count;
-  return count;
 }
 
 std::size_t descriptors_in(int parcel) {

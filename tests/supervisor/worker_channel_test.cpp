@@ -4,6 +4,7 @@
 #include "common/os/error.h"
 #include "common/os/socket.h"
 #include "tests/support/in_child.h"
+#include "tests/support/open_descriptors.h"
 #include "tests/support/temp_dir.h"
 
 #include <gtest/gtest.h>
@@ -27,13 +28,7 @@ namespace serverd {
 namespace {
 
 using namespace std::chrono_literals;
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd"))
-    ++count;
-  return count;
-}
+using test::open_descriptors;
 
 /// A datagram to `path`, with copies of `attached`. 0 or errno.
 int send_to(const std::string& path, const std::string& text,
